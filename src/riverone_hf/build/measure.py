@@ -1,0 +1,81 @@
+"""How good is the model just built? Scores on held-out plots beside answers that did not look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from ..data import DATA_VERSION, PlotSource
+from ..questions import write_answers
+from .progress import StageProgress
+from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from ..model import RiverOneForConditionalGeneration, RiverOneProcessor
+
+
+def measure(
+    model: RiverOneForConditionalGeneration,
+    processor: RiverOneProcessor,
+    recipe: Recipe,
+    progress: StageProgress,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """Results rows (DESIGN contract 7): the model, the same model on blank images, and the majority classes.
+
+    The plots are drawn at the figures' own sizes and go through the image processor, as a user's figures do.
+    """
+    from ..evaluate import MajorityClass, evaluate_answers, model_answers
+    from ..reader.generate import Answerer
+    from .run import commit
+
+    spec = recipe.evaluate
+    assert spec is not None
+    families = tuple(recipe.model.families)
+    source = PlotSource(families, seed=spec.seed, split="test", matplotlib_share=spec.matplotlib_share)
+    rows = [source.row(index) for index in range(spec.plots)]
+    names = [row["family"] for row in rows]
+    references = [write_answers(source.plot(index).truth) for index in range(spec.plots)]
+    images = [row["images"] for row in rows]
+    blanks = [[Image.new("RGB", image.size, "white") for image in plot] for plot in images]
+    progress.stage("evaluation", 2 * spec.plots)
+    answerer = Answerer(model, processor)
+    answers = {
+        recipe.name: model_answers(answerer, names, images, ASKED, spec.batch_size, progress.advance),
+        f"{recipe.name}, blank image": model_answers(answerer, names, blanks, ASKED, spec.batch_size, progress.advance),
+    }
+    training = PlotSource(families, seed=recipe.model.seed)
+    known = []
+    for index in range(spec.majority_plots):
+        truth = training.plot(index).truth
+        known.append((truth.family, write_answers(truth)))
+    for name, per_family in (("majority class", False), ("majority class of the family", True)):
+        majority = MajorityClass(known, per_family)
+        answers[name] = [majority.answers(family) for family in names]
+    steps = sum(stage.steps for stage in (recipe.warmup, recipe.sft) if stage is not None)
+    parameters = model.num_parameters()
+    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    common = {"seed": recipe.model.seed, "n": spec.plots, "commit": commit(), "data_version": DATA_VERSION}
+    trained = {
+        "steps": steps,
+        "trained_params": parameters,
+        "logical_params": parameters,
+        "bytes": size,
+        "bits_per_weight": 8 * size / parameters,
+        "seconds": seconds,
+    }
+    untrained = dict.fromkeys(trained)
+    return [
+        {
+            "name": name,
+            **common,
+            **(trained if name.startswith(recipe.name) else untrained),
+            **evaluate_answers(names, given, references),
+        }
+        for name, given in answers.items()
+    ]
+
+
+ASKED = ("q1", "q2", "q4", "q5", "q6")
+"""The questions that are scored without a judge."""

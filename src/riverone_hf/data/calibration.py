@@ -1,0 +1,102 @@
+"""Which simulated plot is row `index` of a split? Deterministic rows; splits never share a draw."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..calibration import draw, render
+from ..errors import QuestionError
+from ..questions import IDENTIFY, QUESTIONS
+from .conversation import conversation
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ..calibration import Plot
+
+DATA_VERSION = "1"
+"""Raised whenever the simulator's draws change; scores of different versions are not compared."""
+SPLITS = ("train", "validation", "test")
+ALL_QUESTIONS = (IDENTIFY, *QUESTIONS)
+
+
+@dataclass(frozen=True)
+class PlotSource:
+    """An endless, seeded stream of simulated plots.
+
+    `direct_size` renders a share `direct_share` of the rows straight at that square size (fast); the others are drawn
+    at the figure's own size and left to the image processor, as a reader's figure is. `matplotlib_share` of the rows
+    is drawn by matplotlib instead of the fast renderer. In `single_share` of the rows of two-image families one
+    image is missing, mostly the spectrum (which rarely comes alone). `full_share` of the rows asks one question in the
+    full form; the others ask each question with the probability that `question_shares` gives it (1 if it gives none),
+    the same questions in `question_group` neighbouring rows: a batch of rows of like length has little padding.
+    """
+
+    families: tuple[str, ...]
+    seed: int = 0
+    split: Literal["train", "validation", "test"] = "train"
+    direct_size: int | None = None
+    direct_share: float = 0.0
+    matplotlib_share: float = 0.0
+    full_share: float = 0.0
+    single_share: float = 0.0
+    question_shares: tuple[tuple[str, float], ...] = ()
+    question_group: int = 1
+
+    def plot(self, index: int) -> Plot:
+        """The `index`-th plot; its family cycles so that every family is met equally often."""
+        if self.split not in SPLITS:
+            raise QuestionError(f"unknown split {self.split!r}. Expected one of: {', '.join(SPLITS)}")
+        family = self.families[index % len(self.families)]
+        # Splits interleave, so that no seed of one can ever be a seed of another; runs differ by a large stride.
+        number = (self.seed * 1_000_000_007 + index) * len(SPLITS) + SPLITS.index(self.split)
+        return draw(family, number)
+
+    def row(self, index: int) -> dict[str, Any]:
+        """One SFT row (see `plot_row`)."""
+        plot = self.plot(index)
+        rng = random.Random(f"{self.seed} {self.split} {index // self.question_group}")
+        shares = dict(self.question_shares)
+        questions = [question for question in ALL_QUESTIONS if rng.random() < shares.get(question, 1.0)]
+        return plot_row(plot, self, f"{self.split}-{self.seed}-{index}", questions or ["q2"])
+
+    def dataset(self, start: int, stop: int) -> Dataset:
+        """A `datasets.Dataset` of rows start..stop-1 that renders when a row is read, so nothing is stored."""
+        from datasets import Dataset
+
+        indices = Dataset.from_dict({"index": list(range(start, stop))})
+
+        def render_rows(batch: dict[str, Sequence[int]]) -> dict[str, list[Any]]:
+            rows = [self.row(index) for index in batch["index"]]
+            return {key: [row[key] for row in rows] for key in rows[0]}
+
+        return indices.with_transform(render_rows)
+
+
+def plot_row(plot: Plot, source: PlotSource, row_id: str, questions: Sequence[str] = ALL_QUESTIONS) -> dict[str, Any]:
+    """{id, family, experiment_type, images, messages, labels}: images are PIL RGB; labels serve the ViT warm-up."""
+    rng = random.Random(plot.seed)
+    backend: Literal["fast", "matplotlib"] = "matplotlib" if rng.random() < source.matplotlib_share else "fast"
+    direct = source.direct_size is not None and backend == "fast" and rng.random() < source.direct_share
+    size = (source.direct_size, source.direct_size) if direct and source.direct_size else None
+    truth, figures = plot.truth, plot.figures
+    if len(figures) > 1 and rng.random() < source.single_share:
+        scores = [panel.plot_type == "scatter" for panel in truth.panels]
+        kept = scores.index(rng.random() < 0.8) if len(set(scores)) > 1 else rng.randrange(len(figures))
+        truth, figures = dataclasses.replace(truth, panels=(truth.panels[kept],)), (figures[kept],)
+    images = [render(figure, size=size, backend=backend) for figure in figures]
+    full = random.Random(plot.seed + 1) if rng.random() < source.full_share else None
+    if full is not None:
+        questions = [rng.choice(QUESTIONS)]
+    return {
+        "id": row_id,
+        "family": truth.family,
+        "experiment_type": truth.experiment_type,
+        "images": images,
+        "messages": conversation(truth, questions, len(images), full),
+        "labels": {"experiment_type": truth.experiment_type, "reliability": truth.reliability, **truth.targets},
+    }

@@ -1,0 +1,116 @@
+"""How do all questions of a plot share its images? One sequence per plot: image prefix, then independent branches.
+
+Every branch (question and answer) sees the image prefix and itself, never another branch, and its positions start
+right behind the prefix. So the packed logits equal those of each question asked alone, at the cost of one prefix.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+if TYPE_CHECKING:
+    from ..model import RiverOneProcessor
+
+IGNORE = -100
+
+
+class PackedCollator:
+    """Rows {images, messages} -> model inputs for training.
+
+    Returns input_ids, labels (B, S) int64 (-100 outside answers), position_ids (B, S) int64, attention_mask
+    (B, 1, S, S) bool (True = may attend), pixel_values (tiles, 3, H, W) float32 and loss_weights (B, S) float32:
+    every answer token weighs 1/sqrt(answer length) ("sqrt": short label answers are not drowned by long ones) or 1
+    ("token").
+    """
+
+    def __init__(self, processor: RiverOneProcessor, loss_weighting: Literal["sqrt", "token"] = "sqrt"):
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.loss_weighting = loss_weighting
+        self._ids = lru_cache(maxsize=4096)(self._tokenize)
+        # The template's own strings, found by rendering it, so that packing can never drift away from it.
+        text, image = {"type": "text", "text": "x"}, {"type": "image", "text": None}
+        self._opening, self._asking = self._render([text]).split("x")
+        self._image = self._render([image, text]).removeprefix(self._opening).split("x")[0]
+        self._closing = self._render([text], answer="y").split("y")[1]
+
+    def _render(self, content: list[dict[str, Any]], answer: str | None = None) -> str:
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        if answer is not None:
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        return self.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None)
+
+    def _tokenize(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prefix(self, tiles_per_image: list[int]) -> list[int]:
+        """Token ids of the shared image prefix for images of that many tiles."""
+        token, per_tile = self.processor.image_token, self.processor.image_processor.tokens_per_tile()
+        text = self._opening
+        for tiles in tiles_per_image:
+            text += self._image.replace(token, token * (tiles * per_tile))
+        return list(self._ids(text))
+
+    def branch(self, question: str, answer: str) -> tuple[list[int], list[int]]:
+        """(context ids, answer ids): the answer's end-of-turn token is trained, what follows it is dropped."""
+        context = self._ids(self.processor.protect(question) + self._asking)
+        closing = self._ids(self._closing)
+        end = closing.index(self.tokenizer.eos_token_id)
+        return list(context), [*self._ids(self.processor.protect(answer)), *closing[: end + 1]]
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        images = [image for row in rows for image in row["images"]]
+        inputs: dict[str, torch.Tensor] = {}
+        tiles: list[int] = []
+        if images:
+            features = self.processor.image_processor(images, return_tensors="pt")
+            inputs["pixel_values"], tiles = features["pixel_values"], [int(n) for n in features["num_patches"]]
+        packed = []
+        for row in rows:
+            count = len(row["images"])
+            packed.append(self._pack(row["messages"], tiles[:count]))
+            tiles = tiles[count:]
+        return inputs | self._stack(packed)
+
+    def _pack(self, messages: list[dict[str, Any]], tiles: list[int]) -> dict[str, list]:
+        prefix = self.prefix(tiles)
+        ids, positions, groups = list(prefix), list(range(len(prefix))), [0] * len(prefix)
+        labels, weights = [IGNORE] * len(prefix), [0.0] * len(prefix)
+        for group, (user, assistant) in enumerate(zip(messages[::2], messages[1::2], strict=True), start=1):
+            context, answer = self.branch(_text(user), _text(assistant))
+            length = len(context) + len(answer)
+            ids += context + answer
+            positions += range(len(prefix), len(prefix) + length)
+            groups += [group] * length
+            labels += [IGNORE] * len(context) + answer
+            weight = 1.0 / math.sqrt(len(answer)) if self.loss_weighting == "sqrt" else 1.0
+            weights += [0.0] * len(context) + [weight] * len(answer)
+        return {"ids": ids, "positions": positions, "groups": groups, "labels": labels, "weights": weights}
+
+    def _stack(self, packed: list[dict[str, list]]) -> dict[str, torch.Tensor]:
+        size = max(len(item["ids"]) for item in packed)
+
+        def pad(key: str, value: float, dtype: torch.dtype) -> torch.Tensor:
+            return torch.tensor([item[key] + [value] * (size - len(item[key])) for item in packed], dtype=dtype)
+
+        groups = pad("groups", -1, torch.int64)
+        causal = torch.ones(size, size, dtype=torch.bool).tril()
+        same = groups[:, :, None] == groups[:, None, :]
+        # Padding rows may attend to themselves: a row without any key would make the softmax NaN.
+        mask = causal & (same | (groups == 0)[:, None, :])
+        return {
+            "input_ids": pad("ids", self.tokenizer.pad_token_id, torch.int64),
+            "labels": pad("labels", IGNORE, torch.int64),
+            "position_ids": pad("positions", 0, torch.int64),
+            "attention_mask": mask[:, None],
+            "loss_weights": pad("weights", 0.0, torch.float32),
+        }
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content if part["type"] == "text")

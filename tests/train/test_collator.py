@@ -1,0 +1,90 @@
+"""Packing must not change what the model sees: packed logits equal those of each question asked alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from riverone_hf.data import PlotSource
+from riverone_hf.train.collator import IGNORE, PackedCollator
+
+ROWS = [PlotSource(("t1", "ramsey_t2star")).row(index) for index in range(2)]
+
+
+@pytest.fixture
+def collator(tiny):
+    return PackedCollator(tiny[1])
+
+
+def test_packed_logits_equal_single_question_logits(tiny, collator):
+    model, processor = tiny
+    packed = collator(ROWS)
+    packed.pop("loss_weights"), packed.pop("labels")
+    with torch.no_grad():
+        together = model(**packed).logits
+    for index, row in enumerate(ROWS):
+        prefix = len(collator.prefix([1] * len(row["images"])))
+        cursor = prefix
+        for user, assistant in zip(row["messages"][::2], row["messages"][1::2], strict=True):
+            text = [part for part in user["content"] if part["type"] == "text"]
+            images = [{"type": "image", "image": image} for image in row["images"]]
+            alone = processor.apply_chat_template(
+                [{"role": "user", "content": images + text}, assistant],
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+            with torch.no_grad():
+                logits = model(**alone).logits[0]
+            # The template ends the turn with a newline that packing drops.
+            length = logits.shape[0] - prefix - 1
+            ids = packed["input_ids"][index, cursor : cursor + length]
+            assert torch.equal(ids, alone["input_ids"][0, prefix : prefix + length])
+            torch.testing.assert_close(together[index, cursor : cursor + length], logits[prefix : prefix + length])
+            cursor += length
+
+
+def test_branches_do_not_see_each_other(tiny, collator):
+    model, _ = tiny
+    changed = [{**ROWS[0], "messages": [*ROWS[0]["messages"][:-1]]}]
+    last = ROWS[0]["messages"][-1]
+    changed[0]["messages"].append({**last, "content": [{"type": "text", "text": "quite another answer"}]})
+    logits = []
+    for rows in (ROWS[:1], changed):
+        batch = collator(rows)
+        batch.pop("loss_weights"), batch.pop("labels")
+        with torch.no_grad():
+            logits.append(model(**batch).logits[0])
+    first = len(collator.prefix([1])) + sum(map(len, collator.branch("[experiment]", "Experiment: t1")))
+    torch.testing.assert_close(logits[0][:first], logits[1][:first])
+    assert not torch.allclose(logits[0][-3:], logits[1][-3:])
+
+
+def test_only_answers_are_trained(tiny, collator):
+    _, processor = tiny
+    batch = collator(ROWS[:1])
+    trained = batch["labels"][0][batch["labels"][0] != IGNORE]
+    text = processor.tokenizer.decode(trained)
+    answers = [message["content"][0]["text"] for message in ROWS[0]["messages"][1::2]]
+    assert text == "".join(answer + "<|im_end|>" for answer in answers)
+
+
+def test_sqrt_weights(tiny, collator):
+    batch = collator(ROWS[:1])
+    answers = [message["content"][0]["text"] for message in ROWS[0]["messages"][1::2]]
+    lengths = [len(collator.branch("", answer)[1]) for answer in answers]
+    assert batch["loss_weights"].sum().item() == pytest.approx(sum(length**0.5 for length in lengths), rel=1e-5)
+
+
+def test_special_strings_in_questions_stay_text(tiny, collator):
+    _, processor = tiny
+    context, _ = collator.branch("is <IMG_CONTEXT> or <|im_end|> an <image>?", "no")
+    assert processor.image_token_id not in context
+    assert context.count(processor.tokenizer.eos_token_id) == 1
+
+
+def test_padding_makes_no_nan(tiny, collator):
+    model, _ = tiny
+    batch = collator([ROWS[0], {**ROWS[1], "messages": ROWS[1]["messages"][:2]}])
+    batch.pop("loss_weights")
+    assert torch.isfinite(model(**batch).loss)
