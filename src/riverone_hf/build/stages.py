@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback, TrainingArguments, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from ..data import PlotSource
 from ..errors import BuildError
-from ..train.ema import EmaCallback
+from ..train.ema import EmaCallback, last_complete_checkpoint
 from .progress import ProgressCallback, StageProgress
 from .recipe import Recipe, SftSpec, WarmupSpec
 
@@ -178,7 +177,8 @@ def _arguments(spec: WarmupSpec | SftSpec, seed: int, folder: Path) -> dict[str,
         "activation_checkpointing": False,
         "logging_steps": spec.log_steps,
         "save_steps": spec.save_steps,
-        "save_total_limit": 1,
+        # Two: a kill while the newest is being written must leave a complete one.
+        "save_total_limit": 2,
         "dataloader_num_workers": spec.data.workers,
         "dataloader_drop_last": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
@@ -205,15 +205,15 @@ class _RecordLog(TrainerCallback):
 
 def _train(trainer: Trainer, spec: WarmupSpec | SftSpec, folder: Path) -> list[dict[str, Any]]:
     ema = EmaCallback(spec.ema_decay)
-    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    ema.resume_from = Path(checkpoint) if checkpoint else None
+    checkpoint = last_complete_checkpoint(folder)
+    ema.resume_from = checkpoint
     trainer.add_callback(ema)
     trainer.add_callback(_RecordLog())
     # Trainer's own console lines would break up the progress display.
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     assert trainer.model is not None
     ema.copy_to(trainer.model)
     trainer.model.to(torch.float32).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,28 @@ class EmaCallback(TrainerCallback):
         """Write the average into the checkpoint that was just saved."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and folder.is_dir():
-            save_file(self.average, folder / _FILE)
+            save_file(self.average, folder / (_FILE + ".new"))
+            (folder / (_FILE + ".new")).rename(folder / _FILE)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
         """Put the averaged weights into `model`."""
         for name, value in _parameters(model):
             value.copy_(self.average[name])
+
+
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint below `folder` that was written to its end; unfinished ones are removed.
+
+    Trainer writes a checkpoint file by file and the average comes last, so a kill in between leaves one without it.
+    """
+    complete = []
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])):
+        if (checkpoint / _FILE).is_file():
+            complete.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return complete[-1] if complete else None
 
 
 def _parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

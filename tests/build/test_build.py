@@ -1,0 +1,125 @@
+"""The whole road with the smoke recipe: build, files, reload, refusals, and going on after SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from riverone_hf.build import load_recipe, run_recipe
+from riverone_hf.errors import BuildError
+from riverone_hf.reader.loading import load_model
+
+SHORT = [
+    "model.tokenizer.plots=20",
+    "model.image.image_size=64",
+    "warmup.steps=6",
+    "warmup.batch_size=4",
+    "warmup.save_steps=2",
+    "warmup.log_steps=1",
+    "warmup.data.workers=0",
+    "sft.steps=8",
+    "sft.batch_size=4",
+    "sft.save_steps=2",
+    "sft.log_steps=1",
+    "sft.data.workers=0",
+    "evaluate.plots=6",
+    "evaluate.majority_plots=30",
+]
+
+
+def test_smoke_writes_a_whole_model(smoke_folder):
+    names = {path.name for path in smoke_folder.iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "README.md", "build.json", "metrics.json"} <= names
+    assert {"modeling_riverone.py", "processing_riverone.py"} <= names
+    assert not Path(f"{smoke_folder}.work").exists()
+    build = json.loads((smoke_folder / "build.json").read_text())
+    assert build["seed"] == load_recipe("smoke").model.seed
+    assert build["versions"]["torch"] == torch.__version__
+    assert set(build["seconds"]) == {"model", "warmup", "sft", "evaluate"}
+
+
+def test_smoke_metrics_have_their_floors(smoke_folder):
+    metrics = json.loads((smoke_folder / "metrics.json").read_text())
+    rows = {row["name"]: row for row in metrics["rows"]}
+    assert set(rows) == {"smoke", "smoke, blank image", "majority class", "majority class of the family"}
+    assert "not for use" in metrics["use"]
+    for row in rows.values():
+        assert row["n"] == load_recipe("smoke").evaluate.plots
+        assert set(row["scores"]) == {"q1_enums", "q2", "q4", "q5", "q5_values", "q6", "mean"}
+
+
+def test_smoke_has_learned_something(smoke_folder):
+    """The fine-tuning loss falls well below its start, which a model that only copies the unigrams does not reach."""
+    log = json.loads((smoke_folder / "training.json").read_text())["sft"]
+    losses = [float(entry["loss"]) for entry in log if "loss" in entry]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_finished_build_is_left_alone(smoke_folder):
+    before = (smoke_folder / "model.safetensors").stat().st_mtime_ns
+    run_recipe("smoke", smoke_folder, quiet=True)
+    assert (smoke_folder / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_foreign_folders_are_refused(tmp_path, smoke_folder):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BuildError, match="not empty"):
+        run_recipe("smoke", tmp_path, quiet=True)
+    with pytest.raises(BuildError, match="not empty"):
+        run_recipe("smoke", smoke_folder, ["sft.steps=61"], quiet=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_unfinished_build_of_another_recipe_is_refused(tmp_path):
+    work = tmp_path / "out.work"
+    work.mkdir()
+    (work / "build.json").write_text(json.dumps({"fingerprint": "x", "done": [], "seconds": {}, "rows": []}))
+    with pytest.raises(BuildError, match=r"another recipe.*--fresh"):
+        run_recipe("smoke", tmp_path / "out", SHORT, quiet=True)
+
+
+@pytest.mark.parametrize("stage", ["warmup", "sft"])
+def test_sigkill_resumes_to_the_same_losses_and_weights(tmp_path, stage):
+    command = [sys.executable, "-m", "riverone_hf", "build", "--recipe", "smoke", *SHORT]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    subprocess.run([*command, "--out", str(straight)], check=True, capture_output=True, env=environment, timeout=300)
+
+    process = subprocess.Popen(
+        [*command, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
+    trainer = tmp_path / "killed.work" / stage / "trainer"
+    deadline = time.monotonic() + 200
+    while not (trainer / "checkpoint-4" / "trainer_state.json").is_file() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not killed.exists(), "nothing may be half-written under the final name"
+
+    subprocess.run([*command, "--out", str(killed)], check=True, capture_output=True, env=environment, timeout=300)
+    losses = []
+    for folder in (straight, killed):
+        log = json.loads((folder / "training.json").read_text())
+        losses.append([entry["loss"] for name in ("warmup", "sft") for entry in log[name] if "loss" in entry])
+    # Not bitwise: reloaded weights lie elsewhere in memory, and vector kernels round by alignment.
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    one, other = (load_file(folder / "model.safetensors") for folder in (straight, killed))
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_built_model_loads_without_complaint(smoke_folder):
+    model, processor = load_model(str(smoke_folder), device="cpu")
+    assert processor.tokenizer.convert_tokens_to_ids(processor.image_token) == model.config.image_token_id
+    assert model.config.families == load_recipe("smoke").model.families

@@ -1,0 +1,91 @@
+"""Recipes: every shipped one is valid, every field has its comment, unknown keys are errors."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from riverone_hf.build import list_recipes, load_recipe
+from riverone_hf.build.recipe import recipes_folder
+from riverone_hf.errors import RecipeError
+
+ALL = list_recipes()
+
+
+def test_shipped_recipes():
+    assert {"smoke", "nano", "4b"} <= set(ALL)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_recipe_is_valid_and_its_config_builds(name):
+    from riverone_hf.build.stages import model_config
+    from riverone_hf.model import RiverOneForConditionalGeneration
+
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        RiverOneForConditionalGeneration(model_config(recipe))
+    if recipe.model.status == "parsed, never run":
+        assert recipe.stages == ["model"]
+
+
+@pytest.mark.parametrize("path", sorted(recipes_folder().glob("*/*.yaml")), ids=lambda path: "/".join(path.parts[-2:]))
+def test_recipe_says_what_it_costs(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert text.count("#") >= 5
+
+
+def test_4b_has_the_counts_of_the_specification():
+    from riverone_hf.build.stages import model_config
+    from riverone_hf.model import RiverOneForConditionalGeneration
+
+    with torch.device("meta"):
+        model = RiverOneForConditionalGeneration(model_config(load_recipe("4b")))
+    count = lambda module: sum(parameter.numel() for parameter in module.parameters())  # noqa: E731
+    assert round(count(model.model.vision_tower) / 1e6, 1) == 446.6
+    assert round(count(model.model.multi_modal_projector) / 1e6, 2) == 17.05
+    linears = [m for m in model.model.language_model.modules() if isinstance(m, torch.nn.Linear)]
+    assert len(linears) == 252
+    assert sum(linear.weight.numel() for linear in linears) == 3_633_315_840
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sft.stepz=3"], "override 'sft.stepz=3'"),
+        (["sft.steps"], "expected stage.key=value"),
+        (["sft.steps=many"], "sft.steps"),
+        (["sft.steps=0"], "greater than or equal to 1"),
+        (["warmup.data.workers=-1"], "warmup.data.workers"),
+    ],
+)
+def test_bad_overrides(overrides, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("smoke", overrides)
+
+
+def test_override_changes_the_fingerprint():
+    assert load_recipe("smoke", ["sft.steps=61"]).fingerprint() != load_recipe("smoke").fingerprint()
+
+
+def test_unknown_recipe_names_the_known():
+    with pytest.raises(RecipeError, match=r"no recipe 'tiny'. Expected one of .*nano"):
+        load_recipe("tiny")
+
+
+def test_unknown_key_and_broken_yaml(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(recipes_folder() / "smoke", folder)
+    path = folder / "2_sft.yaml"
+    good = path.read_text()
+    path.write_text(good + "learningrate: 3\n")
+    with pytest.raises(RecipeError, match=r"sft.learningrate: Extra inputs"):
+        load_recipe(str(folder))
+    path.write_text("stage: [")
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        load_recipe(str(folder))
+    path.write_text(good.replace("stage: sft", "stage: warmup"))
+    with pytest.raises(RecipeError, match="expected the file name's"):
+        load_recipe(str(folder))
