@@ -21,7 +21,6 @@ demo: install
 	$(BIN)/riverone build --recipe smoke --out $(DEMO)/model
 	$(BIN)/riverone data show --plots 6 --seed 1 --out $(DEMO)/figures
 	$(BIN)/riverone read $(DEMO)/figures $(if $(FIGURES),"$(FIGURES)") --model $(DEMO)/model --threshold 0
-	@echo "This was the smoke model, built in a minute to show the whole road. smoke: not for use."
 
 test: install
 	$(BIN)/python -m pytest

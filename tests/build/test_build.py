@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fresh import run_fresh
 from riverone_hf.build import load_recipe, run_recipe
+from riverone_hf.calibration import draw, render
 from riverone_hf.errors import BuildError
 from riverone_hf.reader.loading import load_model
 
@@ -123,3 +126,34 @@ def test_built_model_loads_without_complaint(smoke_folder):
     model, processor = load_model(str(smoke_folder), device="cpu")
     assert processor.tokenizer.convert_tokens_to_ids(processor.image_token) == model.config.image_token_id
     assert model.config.families == load_recipe("smoke").model.families
+
+
+def test_built_model_works_without_this_package(smoke_folder, tmp_path):
+    folder, figure = tmp_path / "model", tmp_path / "figure.png"
+    shutil.copytree(smoke_folder, folder)
+    picture = render(draw("t1", 3).figures[0])
+    picture.save(figure)
+    report, warnings = run_fresh(folder, figure, tmp_path, "[status] t1")
+    assert not any(report["info"].values()), report["info"]
+    assert not report["loaded"] and not warnings.strip(), warnings
+    model, processor = load_model(str(smoke_folder), device="cpu")
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": "[status] t1"}]
+    batch = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        logits = model(**batch).logits
+    torch.testing.assert_close(torch.load(f"{folder}-logits.pt"), logits, rtol=1e-4, atol=1e-4)
+    assert report["piped"] == report["written"] != ""
+
+
+def test_reading_with_a_smoke_model_says_so(smoke_folder, tmp_path):
+    render(draw("t1", 3).figures[0]).save(tmp_path / "figure.png")
+    command = [sys.executable, "-m", "riverone_hf", "read", str(tmp_path / "figure.png"), "--model", str(smoke_folder)]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True, timeout=120)
+    assert "smoke: not for use" in done.stderr
+    assert json.loads(done.stdout)[0]["error"] is None

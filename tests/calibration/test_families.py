@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from riverone_hf.calibration import SUPPORTED_FAMILIES, draw
+from riverone_hf.calibration import draw
 from riverone_hf.calibration.physics import Exponential, fit_exponential
 from riverone_hf.calibration.plot import Plot, family_module
 from riverone_hf.calibration.scene import Panel, Series
@@ -19,7 +19,8 @@ from riverone_hf.questions.families import FAMILIES
 from riverone_hf.questions.truth import UNRELIABLE
 
 SEEDS = 50
-ALL_TYPES = [(family, name) for family in SUPPORTED_FAMILIES for name in family_module(family).TYPES]
+FIRST_FAMILIES = ("rabi", "ramsey_t2star", "t1", "qubit_spectroscopy", "gmm", "drag")
+ALL_TYPES = [(family, name) for family in FIRST_FAMILIES for name in family_module(family).TYPES]
 
 
 def plots(family: str, experiment_type: str, seeds: int = SEEDS) -> list[Plot]:
@@ -107,13 +108,13 @@ def test_points_are_finite_and_inside_the_axes(family: str, experiment_type: str
                             assert values.min() >= low - slack and values.max() <= high + slack
 
 
-@pytest.mark.parametrize("family", SUPPORTED_FAMILIES)
+@pytest.mark.parametrize("family", FIRST_FAMILIES)
 def test_target_keys_are_stable(family: str) -> None:
     keys = {tuple(draw(family, seed).truth.targets) for seed in range(40)}
     assert len(keys) == 1
 
 
-@pytest.mark.parametrize("family", SUPPORTED_FAMILIES)
+@pytest.mark.parametrize("family", FIRST_FAMILIES)
 def test_draw_is_deterministic_and_types_are_all_reached(family: str) -> None:
     first, again, other = draw(family, 7), draw(family, 7), draw(family, 8)
     assert first.truth == again.truth

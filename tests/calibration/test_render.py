@@ -224,7 +224,7 @@ def test_styles_are_valid_reproducible_and_diverse() -> None:
     styles = [draw_style(np.random.default_rng(seed), "rabi") for seed in range(500)]
     assert styles[:20] == [draw_style(np.random.default_rng(seed), "rabi") for seed in range(20)]
     for s in styles:
-        assert 279 <= s.figsize[0] <= 1200 and 279 <= s.figsize[1] <= 900
+        assert 279 <= s.figsize[0] <= 2070 and 279 <= s.figsize[1] <= 1000
         assert 0 < s.alpha <= 1 and s.colormap in NAMES
         back = np.abs(np.array(s.colors["data"]) - np.array(s.axes_background)).max()
         assert back > 60, "data must be visible on the axes' background"

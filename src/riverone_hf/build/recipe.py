@@ -74,6 +74,7 @@ class _Training(_Strict):
     max_grad_norm: float = Field(gt=0)
     ema_decay: float = Field(ge=0, lt=1)
     bf16: bool
+    vision_attention: Literal["eager", "sdpa"]
     save_steps: int = Field(ge=1)
     log_steps: int = Field(ge=1)
     data: DataSpec

@@ -97,6 +97,7 @@ def warm_up(
     spec, source = recipe.warmup, _source(recipe, recipe.warmup)
     types, targets = warmup_types(recipe.model.families), _target_names(recipe)
     set_seed(recipe.model.seed + 1)
+    model.model.vision_tower.set_attn_implementation(spec.vision_attention)
     heads = WarmupHeads(model, types, targets, target_weight=spec.target_weight)
     trainer = WarmupTrainer(
         model=heads,
@@ -106,7 +107,9 @@ def warm_up(
         callbacks=[ProgressCallback(progress, "ViT warm-up")],
     )
     trainer.muon_lr = spec.muon_lr
-    return _train(trainer, spec, folder)
+    log = _train(trainer, spec, folder)
+    model.model.vision_tower.set_attn_implementation("sdpa")
+    return log
 
 
 def fine_tune(
@@ -125,6 +128,7 @@ def fine_tune(
     assert recipe.sft is not None
     spec, source = recipe.sft, _source(recipe, recipe.sft)
     set_seed(recipe.model.seed + 2)
+    model.model.vision_tower.set_attn_implementation(spec.vision_attention)
     # Rows continue behind those of the warm-up, so that no plot is seen twice.
     first = recipe.warmup.steps * recipe.warmup.batch_size if recipe.warmup else 0
     trainer = PackedSFTTrainer(
@@ -139,7 +143,9 @@ def fine_tune(
         ],
         muon_lr=spec.muon_lr,
     )
-    return _train(trainer, spec, folder)
+    log = _train(trainer, spec, folder)
+    model.model.vision_tower.set_attn_implementation("sdpa")
+    return log
 
 
 def _source(recipe: Recipe, spec: WarmupSpec | SftSpec) -> PlotSource:

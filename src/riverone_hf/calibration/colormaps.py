@@ -36,9 +36,16 @@ def table(name: str) -> np.ndarray:
     return np.stack(columns, axis=1).round().astype(np.uint8)
 
 
+def levels(values: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """`values` (h, w) as entries of a colour table, uint8: `limits` (None: smallest and largest) become 0 and 255."""
+    values = np.asarray(values)
+    low, high = limits or (float(values.min()), float(values.max()))
+    if not high > low:
+        return np.full(values.shape, 128, dtype=np.uint8)
+    scaled = (values - low) * (255 / (high - low)) + 0.5
+    return np.clip(scaled, 0, 255, out=scaled).astype(np.uint8)
+
+
 def paint(values: np.ndarray, name: str) -> np.ndarray:
     """`values` (h, w) scaled to their range and coloured: (h, w, 3) uint8."""
-    values = np.asarray(values, dtype=float)
-    low, high = float(values.min()), float(values.max())
-    scaled = (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)
-    return table(name)[np.clip(scaled * 255 + 0.5, 0, 255).astype(np.uint8)]
+    return table(name)[levels(np.asarray(values, dtype=float))]

@@ -20,6 +20,7 @@ DEFAULT_COLORS: dict[str, Color] = {
     "data2": (214, 39, 40),
     "fit2": (214, 39, 40),
     "guide": (0, 0, 0),
+    "overlay": (255, 255, 255),
 }
 
 
@@ -86,16 +87,29 @@ def color_of(style: Style, role: str) -> Color:
     return DEFAULT_COLORS.get(role, DEFAULT_COLORS["fit"])
 
 
+def panel_rows(figure: Figure) -> list[list[int]]:
+    """Positions in `figure.panels` of the panels of every row, from the top; rows without a panel are left out."""
+    rows = sorted({panel.row for panel in figure.panels})
+    return [[i for i, panel in enumerate(figure.panels) if panel.row == row] for row in rows]
+
+
 def metrics(figure: Figure, size: tuple[int, int]) -> Metrics:
     """Font and stroke sizes for an output of `size` (width, height)."""
     width, height = size
     unit = math.sqrt(min(width, 2 * height) * min(height, 2 * width) / (640 * 480)) * 100 / 72
     # Fonts in half pixels: few different ones, so that the cache of label masks works.
-    floor = min(MIN_FONT, max(4.0, min(width, height) / 14))
+    rows = panel_rows(figure)
+    cell_width, cell_height = width / max(len(row) for row in rows), height / len(rows)
+    floor = min(MIN_FONT, max(4.0, min(cell_width if len(rows) > 1 else width, cell_height) / 14))
     tick = max(floor, round(2 * 10 * unit * figure.style.font_scale) / 2)
-    cap = max(floor, min(width / max(1, len(figure.panels)), height) / 9)
+    cap = max(floor, min(cell_width, cell_height) / 9)
     tick = min(tick, round(2 * cap) / 2)
     title = min(round(2 * 1.2 * tick) / 2, 1.5 * cap)
+    results = [panel.title for panel in figure.panels if panel.title.count("\n") > 1 or len(rows) > 1]
+    if results and figure.style.show_title:  # titles that tell fit results are made to fit their panel
+        widest = max(text_size(text, title, figure.style.font)[0] for text in results)
+        if widest > 0.97 * cell_width:
+            title = max(min(floor, 4.5), int(2 * title * 0.97 * cell_width / widest) / 2)
     return Metrics(unit, tick, tick, title, max(floor, round(2 * 0.95 * tick) / 2), max(2.0, 0.35 * tick))
 
 
@@ -106,6 +120,8 @@ def settle(figure: Figure) -> Style:
         style = replace(style, legend_frame=True)  # words straight on a colour map cannot be read
     if len(figure.panels) > 1 and (style.legend == "outside" or style.text_outside):
         style = replace(style, legend="best" if style.legend == "outside" else style.legend, text_outside=False)
+    if any(panel.row for panel in figure.panels):
+        style = replace(style, margins=(0.0, 0.0, 0.0, 0.0), title_left=False)
     return style
 
 
@@ -158,14 +174,30 @@ def layout(figure: Figure, size: tuple[int, int]) -> tuple[list[PanelLayout], Me
     """Positions of every panel for an output of `size` (width, height): tight around the labels, or wider margins."""
     width, height = size
     style, m = settle(figure), metrics(figure, size)
-    cell_width = width / len(figure.panels)
+    rows = panel_rows(figure)
+    places: dict[int, PanelLayout] = {}
+    for row, members in enumerate(rows):
+        cells = [
+            Box(k * width / len(members), row * height / len(rows), (k + 1) * width / len(members),
+                (row + 1) * height / len(rows))
+            for k in range(len(members))
+        ]  # fmt: skip
+        places |= zip(members, _row([figure.panels[i] for i in members], cells, style, m))
+    return [places[i] for i in range(len(figure.panels))], m
+
+
+def _row(panels: list[Panel], cells: list[Box], style: Style, m: Metrics) -> list[PanelLayout]:
+    """Positions of the panels of one row, their axes at the same height."""
+    cell_width, height = cells[0].width, cells[0].height
     tick = 3.5 * m.unit if style.ticks == "out" else 0.0
-    lefts, rights, tops, bottoms, axes = [], [], [], [], []
-    for panel in figure.panels:
-        guess = 0.72 * cell_width
-        x_axis = _axis(panel.xlim, guess, m, style, vertical=False)
+    lefts, rights, tops, bottoms = [], [], [0.0], [0.0]
+    for panel in panels:
+        if panel.bare:
+            lefts.append(0.0)
+            rights.append(0.0)
+            continue
+        x_axis = _axis(panel.xlim, 0.72 * cell_width, m, style, vertical=False)
         y_axis = _axis(panel.ylim, 0.75 * height, m, style, vertical=True)
-        axes.append((x_axis, y_axis))
         wide = max((text_size(t, m.tick, style.font)[0] for t in y_axis.labels), default=0)
         left = 2 * m.pad + wide + tick + text_size(panel.ylabel, m.label, style.font)[1]
         bottom = 2 * m.pad + 1.2 * m.tick + tick + text_size(panel.xlabel, m.label, style.font)[1]
@@ -184,23 +216,35 @@ def layout(figure: Figure, size: tuple[int, int]) -> tuple[list[PanelLayout], Me
     top, bottom = max(tops), max(bottoms)
     if top + bottom > 0.65 * height:
         top, bottom = (v * 0.65 * height / (top + bottom) for v in (top, bottom))
-    panels = []
-    for i, panel in enumerate(figure.panels):
-        left, right = lefts[i], rights[i]
-        if left + right > 0.65 * cell_width:
-            left, right = (v * 0.65 * cell_width / (left + right) for v in (left, right))
-        cell = Box(i * cell_width, 0.0, (i + 1) * cell_width, height)
-        box = Box(round(cell.x0 + left), round(top), round(cell.x1 - right), round(height - bottom))
-        x_axis = _axis(panel.xlim, box.width, m, style, vertical=False)
-        bar_box = bar = None
-        if panel.heatmap is not None and panel.heatmap.colorbar is not None:
-            start = round(box.x1 + max(2.0, 0.03 * cell_width))
-            bar_box = Box(start, box.y0, start + max(3, round(0.035 * cell_width)), box.y1)
-            values = np.asarray(panel.heatmap.values, dtype=float)
-            limits = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-            bar = _axis(limits, bar_box.height, m, style, vertical=True)
-        panels.append(PanelLayout(box, x_axis, axes[i][1], bar_box, bar, cell))
-    return panels, m
+    return [
+        _place(panel, cell, (left, top, right, bottom), style, m)
+        for panel, cell, left, right in zip(panels, cells, lefts, rights)
+    ]
+
+
+def _place(
+    panel: Panel, cell: Box, margins: tuple[float, float, float, float], style: Style, m: Metrics
+) -> PanelLayout:
+    """Where one panel stands within `margins` (left, top, right, bottom) of its cell."""
+    left, top, right, bottom = (0.0,) * 4 if panel.bare else margins
+    if left + right > 0.65 * cell.width:
+        left, right = (v * 0.65 * cell.width / (left + right) for v in (left, right))
+    x0, y0, x1, y1 = cell.x0 + left, cell.y0 + top, cell.x1 - right, cell.y1 - bottom
+    bar_box = bar = None
+    if panel.heatmap is not None and panel.heatmap.colorbar is not None and not panel.bare:
+        start = round(round(x1) + max(2.0, 0.03 * cell.width))
+        bar_box = Box(start, round(y0), start + max(3, round(0.035 * cell.width)), round(y1))
+        values = np.asarray(panel.heatmap.values)
+        limits = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+        bar = _axis(panel.heatmap.limits or limits, bar_box.height, m, style, vertical=True)
+    if panel.equal:
+        shape = abs((panel.ylim[1] - panel.ylim[0]) / (panel.xlim[1] - panel.xlim[0]))
+        spare_x, spare_y = max(0.0, x1 - x0 - (y1 - y0) / shape), max(0.0, y1 - y0 - (x1 - x0) * shape)
+        x0, x1, y0, y1 = x0 + spare_x / 2, x1 - spare_x / 2, y0 + spare_y / 2, y1 - spare_y / 2
+    box = Box(round(x0), round(y0), round(x1), round(y1))
+    x_axis = _axis(panel.xlim, box.width, m, style, vertical=False)
+    guess = box.height if panel.equal else 0.75 * cell.height
+    return PanelLayout(box, x_axis, _axis(panel.ylim, guess, m, style, vertical=True), bar_box, bar, cell)
 
 
 def axes_box(figure: Figure, size: tuple[int, int] | None = None) -> list[tuple[float, float, float, float]]:

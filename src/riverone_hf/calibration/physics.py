@@ -68,7 +68,8 @@ def padded_limits(*arrays: np.ndarray, pad: float = 0.05) -> tuple[float, float]
     """(low, high) around all values with a margin of `pad` of the span on both sides, as matplotlib autoscales."""
     low = min(float(a.min()) for a in arrays)
     high = max(float(a.max()) for a in arrays)
-    margin = (high - low) * pad or max(abs(high), 1.0) * 0.05
+    # A single value has no span to take a share of.
+    margin = (high - low) * pad if high > low else max(abs(high), 1.0) * 0.05
     return low - margin, high + margin
 
 

@@ -8,11 +8,35 @@ from types import ModuleType
 
 import numpy as np
 
+from riverone_hf.calibration.labels import drop_labels
 from riverone_hf.calibration.scene import Figure
 from riverone_hf.errors import QuestionError
 from riverone_hf.questions.truth import Truth
 
-SUPPORTED_FAMILIES = ("rabi", "ramsey_t2star", "t1", "qubit_spectroscopy", "gmm", "drag")
+SUPPORTED_FAMILIES = (
+    "rabi",
+    "ramsey_t2star",
+    "t1",
+    "qubit_spectroscopy",
+    "gmm",
+    "drag",
+    "rabi_hw",
+    "ramsey_freq_cal",
+    "pingpong",
+    "t1_fluctuations",
+    "res_spec",
+    "qubit_spectroscopy_power_frequency",
+    "ramsey_charge_tomography",
+    "pinchoff",
+    "coupler_flux",
+    "qubit_flux_spectroscopy",
+    "cz_benchmarking",
+    "microwave_ramsey",
+    "rydberg_ramsey",
+    "rydberg_spectroscopy",
+    "mot_loading",
+    "tweezer_array",
+)
 """Only ever appended to: a family's position seeds its draws."""
 
 
@@ -55,5 +79,5 @@ def draw(family: str, seed: int, experiment_type: str | None = None) -> Plot:
             )
         drawn_type = experiment_type
     style = draw_style(rng, family)
-    truth, images = module.simulate(drawn_type, rng, style)
+    truth, images = drop_labels(rng, *module.simulate(drawn_type, rng, style))
     return Plot(truth, tuple(Figure(panels, style) for panels in images), seed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from riverone_hf.calibration.scene import Color
+from riverone_hf.calibration.stamps import CLOUD, SUBPIXEL, darkness, stamps
 from riverone_hf.calibration.text import text_mask
 
 Clip = tuple[int, int, int, int]
@@ -62,6 +64,50 @@ class Canvas:
         left = round(x - thick / 2)
         self.rect(left, y0, left + thick, y1, color, alpha * min(1.0, max(0.45, width)))
 
+    def hlines(self, x0: float, x1: float, ys: np.ndarray, width: float, color: Color) -> None:
+        """Horizontal lines like `hline` at every one of `ys` (n,), in one go."""
+        a, _, c, _ = self._inside((round(x0), 0, round(x1), self.height))
+        rows, alpha = _snapped(ys, width, self.height)
+        if a < c and len(rows):
+            self.words[rows, a:c] = _mix(self.words[rows, a:c], color, alpha)
+
+    def vlines(self, xs: np.ndarray, y0: float, y1: float, width: float, color: Color) -> None:
+        """Vertical lines like `vline` at every one of `xs` (n,), in one go."""
+        _, b, _, d = self._inside((0, round(y0), self.width, round(y1)))
+        columns, alpha = _snapped(xs, width, self.width)
+        if b < d and len(columns):
+            self.words[b:d, columns] = _mix(self.words[b:d, columns], color, alpha)
+
+    def texts(
+        self,
+        labels: Sequence[str],
+        xs: np.ndarray,
+        ys: np.ndarray,
+        size: float,
+        font: str,
+        color: Color,
+        anchor: tuple[float, float],
+    ) -> None:
+        """Several labels like `text`, each at its own (x, y), as one layer: the labels of an axis."""
+        boxes = []
+        for label, x, y in zip(labels, xs, ys):
+            if label.strip():
+                mask = _text_weights(label, size, font, False, "center")
+                boxes.append((mask, round(x - anchor[0] * mask.shape[1]), round(y - anchor[1] * mask.shape[0])))
+        if not boxes:
+            return
+        left, top = min(x for _, x, _ in boxes), min(y for _, _, y in boxes)
+        right = max(x + mask.shape[1] for mask, x, _ in boxes)
+        low = max(y + mask.shape[0] for mask, _, y in boxes)
+        layer = np.zeros((low - top, right - left), dtype=np.uint32)
+        for mask, x, y in boxes:
+            part = layer[y - top : y - top + mask.shape[0], x - left : x - left + mask.shape[1]]
+            np.maximum(part, mask, out=part)
+        a, b, c, d = self._inside((left, top, right, low))
+        if a < c and b < d:
+            part = layer[b - top : d - top, a - left : c - left]
+            self.words[b:d, a:c] = _mix(self.words[b:d, a:c], color, part)
+
     def text(
         self,
         text: str,
@@ -88,6 +134,27 @@ class Canvas:
         a, b, c, d = self._inside((x, y, x + colors.shape[1], y + colors.shape[0]))
         part = colors[b - y : d - y, a - x : c - x].astype(np.uint32)
         self.words[b:d, a:c] = part[:, :, 0] | part[:, :, 1] << 8 | part[:, :, 2] << 16
+
+    def mapped(self, levels: np.ndarray, colors: np.ndarray, x: int, y: int) -> None:
+        """A picture of entries `levels` (h, w) uint8 of the table `colors` (256, 3) uint8, upper left at (x, y)."""
+        a, b, c, d = self._inside((x, y, x + levels.shape[1], y + levels.shape[0]))
+        wide = colors.astype(np.uint32)
+        words = wide[:, 0] | wide[:, 1] << 8 | wide[:, 2] << 16
+        self.words[b:d, a:c] = words[levels[b - y : d - y, a - x : c - x]]
+
+    def band(
+        self, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: Color, alpha: float, clip: Clip | None = None
+    ) -> None:
+        """Fill between two curves (n,) over rising `x`, all in pixels; `low` lies below `high` on the screen."""
+        a, b, c, d = self._inside(clip)
+        a, c = max(a, int(np.ceil(x[0] - 0.5))), min(c, int(x[-1] + 0.5) + 1)
+        if a >= c or b >= d:
+            return
+        columns = np.arange(a, c) + 0.5
+        top, bottom = np.interp(columns, x, high), np.interp(columns, x, low)
+        rows = np.arange(b, d)[:, None]
+        cover = np.clip(np.minimum(rows + 1, bottom) - np.maximum(rows, top), 0, 1).astype(np.float32)
+        self._blend(cover, (a, b, c, d), color, alpha)
 
     def _blend(self, cover: np.ndarray, clip: Clip, color: Color, alpha: float) -> None:
         """Blend through `cover` (h, w) float32, the size of `clip`."""
@@ -121,6 +188,9 @@ class Canvas:
         arc = np.cumsum(np.hypot(x1 - x0, y1 - y0)) if dash else None
         x0, y0, x1, y1, arc = _clip_segments(x0, y0, x1, y1, (a - pad, b - pad, c + pad, d + pad), arc)
         if not len(x0):
+            return
+        a, b, c, d = clip = _shrink(clip, (x0, x1), (y0, y1), pad + 2)
+        if a >= c or b >= d:
             return
         x0, y0, dx, dy = x0 - a, y0 - b, x1 - x0, y1 - y0
         steep = np.abs(dy) > np.abs(dx)
@@ -195,25 +265,46 @@ class Canvas:
             line = max(line, 0.7)
         reach = int(np.ceil(radius * (1.2 if kind in "x+" else 1.0) + line / 2 + 0.5))
         near = (x > a - reach) & (x < c + reach) & (y > b - reach) & (y < d + reach)
-        x, y = x[near] - a, y[near] - b
-        steps = np.arange(-reach, reach + 1)
+        if not near.all():
+            x, y = x[near], y[near]
+        if not len(x):
+            return
+        a, b, c, d = clip = _shrink(clip, (x,), (y,), reach + 1)
+        x, y = x - a, y - b
         fx, fy = np.floor(x), np.floor(y)
-        dx = np.abs((fx + 0.5 - x).astype(np.float32)[:, None, None] + steps.astype(np.float32)[None, None, :])
-        dy = np.abs((fy + 0.5 - y).astype(np.float32)[:, None, None] + steps.astype(np.float32)[None, :, None])
-        cover = _marker_cover(dx, dy, kind, radius, filled, line)
         border = 2 * reach + 1
         stride, tall = c - a + 2 * border, d - b + 2 * border
-        base = (fy.astype(np.int64) + border) * stride + fx.astype(np.int64) + border
-        index = base[:, None, None] + (steps[:, None] * stride + steps)[None]
-        # Light that passes one layer of markers after the other: the product of (1 - alpha), a sum of logarithms.
-        dark = np.log1p(-np.minimum(cover * np.float32(alpha), np.float32(0.9999)))
-        if alpha < 0.95 and filled and line and radius > 2 and kind not in "x+":
-            # matplotlib strokes the edge over the face: with both translucent the rim is darker.
-            rim = _marker_cover(dx, dy, kind, radius + line / 2, False, line)
-            dark += np.log1p(-rim * np.float32(alpha))
-        passed = np.bincount(index.ravel(), dark.ravel(), stride * tall)
+        base = ((fy + border) * stride + (fx + border)).astype(np.int64)
+        if len(x) >= CLOUD:
+            dark, offsets = stamps(reach, kind, radius, filled, line, alpha)
+            where = (np.floor((y - fy) * SUBPIXEL) * SUBPIXEL + np.floor((x - fx) * SUBPIXEL)).astype(np.int64)
+            values, shifts = dark[where], offsets[:, 0] * stride + offsets[:, 1]
+        else:
+            values = darkness(x - fx, y - fy, reach, kind, radius, filled, line, alpha).reshape(len(x), -1)
+            steps = np.arange(-reach, reach + 1)
+            shifts = (steps[:, None] * stride + steps).ravel()
+        passed = np.bincount((base[:, None] + shifts).ravel(), values.ravel(), stride * tall)
         inner = passed.reshape(tall, stride)[border:-border, border:-border]
-        self._blend(-np.expm1(inner).astype(np.float32), clip, color, 1.0)
+        self._blend(-np.expm1(inner.astype(np.float32)), clip, color, 1.0)
+
+
+def _shrink(clip: Clip, xs: tuple[np.ndarray, ...], ys: tuple[np.ndarray, ...], pad: float) -> Clip:
+    """`clip` cut to what lies within `pad` of the points: small layers for small things."""
+    a, b, c, d = clip
+    return (
+        max(a, int(min(v.min() for v in xs) - pad)),
+        max(b, int(min(v.min() for v in ys) - pad)),
+        min(c, int(max(v.max() for v in xs) + pad) + 1),
+        min(d, int(max(v.max() for v in ys) + pad) + 1),
+    )
+
+
+def _snapped(at: np.ndarray, width: float, size: int) -> tuple[np.ndarray, np.uint32]:
+    """(whole rows or columns within [0, size) of lines centred `at`, their weight): thinner than a pixel is paler."""
+    thick = max(1, round(width))
+    first = np.round(np.asarray(at, dtype=float) - thick / 2).astype(np.int64)
+    cells = first if thick == 1 else (first[:, None] + np.arange(thick)).ravel()
+    return cells[(cells >= 0) & (cells < size)], np.uint32(round(256 * min(1.0, max(0.45, width))))
 
 
 def _word(color: Color) -> np.uint32:
@@ -232,24 +323,6 @@ def _mix(old: np.ndarray, color: Color, weight: np.ndarray | np.uint32) -> np.nd
 @lru_cache(maxsize=3000)
 def _text_weights(text: str, size: float, font: str, rotated: bool, align: str) -> np.ndarray:
     return (text_mask(text, size, font, rotated, align) * 256 + 0.5).astype(np.uint32)
-
-
-def _marker_cover(dx: np.ndarray, dy: np.ndarray, kind: str, radius: float, filled: bool, line: float) -> np.ndarray:
-    """Share of each pixel covered by a marker; `dx`, `dy` >= 0 distances of pixel centres from the marker's centre."""
-    if kind in ("x", "+"):
-        u, v = (dx, dy) if kind == "+" else ((dx + dy) * 0.7071, np.abs(dx - dy) * 0.7071)
-        long, short = np.maximum(u, v), np.minimum(u, v)
-        arm = radius if kind == "+" else radius * 1.2
-        return np.clip(arm + 0.5 - long, 0, 1) * np.clip(line / 2 + 0.5 - short, 0, 1)
-    if kind == "s":
-        distance = np.maximum(dx, dy) - 0.9 * radius
-    elif kind == "D":
-        distance = (dx + dy) * 0.7071 - 0.9 * radius
-    else:
-        distance = np.sqrt(dx * dx + dy * dy) - radius
-    if filled:
-        return np.clip(line / 2 + 0.5 - distance, 0, 1)
-    return np.clip(line / 2 + 0.5 - np.abs(distance + line / 2), 0, 1)
 
 
 def _clip_segments(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from riverone_hf.calibration.colormaps import paint
+from riverone_hf.calibration.colormaps import levels, table
 from riverone_hf.calibration.layout import (
     Box,
     Metrics,
@@ -29,6 +29,7 @@ SMALLEST = 1.2
 """Least radius of a data point in pixels, point clouds excepted."""
 
 _TURN = np.linspace(0.0, 2.0 * np.pi, 73)
+_COS, _SIN = np.cos(_TURN), np.sin(_TURN)
 
 
 def render_fast(figure: Figure, size: tuple[int, int] | None = None) -> Image.Image:
@@ -58,6 +59,8 @@ class Painter:
             self.canvas.rect(box.x0, box.y0, box.x1, box.y1, style.axes_background)
         if self.panel.heatmap is not None and np.size(self.panel.heatmap.values):
             self._heatmap()
+            if self.panel.bare:
+                return
         elif style.grid:
             self._grid()
         for series in self.panel.series:
@@ -70,6 +73,7 @@ class Painter:
         self._labels()
         self._legend()
         self._text_box()
+        self._corner()
 
     def _text(
         self,
@@ -86,6 +90,10 @@ class Painter:
         if not text.strip():
             return
         self.canvas.text(text, x, y, size, self.style.font, self.style.foreground, (ax, ay), rotated, align)
+
+    def _texts(self, labels: tuple[str, ...], xs: np.ndarray, ys: np.ndarray, ax: float, ay: float) -> None:
+        """Tick labels, each anchored at its own (x, y) like `_text`."""
+        self.canvas.texts(labels, xs, ys, self.m.tick, self.style.font, self.style.foreground, (ax, ay))
 
     def _ticks(self) -> tuple[np.ndarray, np.ndarray]:
         """Pixel positions of the x and y ticks."""
@@ -106,10 +114,8 @@ class Painter:
             for y in py:
                 self._straight((box.x0, y, box.x1, y), width, style.grid_color, dash)
             return
-        for x in px:
-            self.canvas.vline(x, box.y0, box.y1, width, style.grid_color)
-        for y in py:
-            self.canvas.hline(box.x0, box.x1, y, width, style.grid_color)
+        self.canvas.vlines(px, box.y0, box.y1, width, style.grid_color)
+        self.canvas.hlines(box.x0, box.x1, py, width, style.grid_color)
 
     def _straight(
         self, ends: tuple[float, float, float, float], width: float, color: Color, dash: tuple[float, float] | None
@@ -121,26 +127,26 @@ class Painter:
         heatmap = self.panel.heatmap
         assert heatmap is not None
         x0, y0, x1, y1 = self.clip
-        values = np.asarray(heatmap.values, dtype=float)
-        picture = Image.fromarray(np.ascontiguousarray(paint(values, self.style.colormap)[::-1]))
-        coarse = values.shape[0] > 1.5 * (y1 - y0) or values.shape[1] > 1.5 * (x1 - x0)
-        picture = picture.resize((x1 - x0, y1 - y0), Image.Resampling.BOX if coarse else Image.Resampling.NEAREST)
-        self.canvas.picture(np.asarray(picture), x0, y0)
+        colors = table(self.style.colormap)
+        picture = Image.fromarray(levels(heatmap.values, heatmap.limits)[::-1])
+        coarse = picture.height > 1.5 * (y1 - y0) or picture.width > 1.5 * (x1 - x0)
+        sampling = Image.Resampling.BICUBIC if heatmap.smooth else Image.Resampling.NEAREST
+        picture = picture.resize((x1 - x0, y1 - y0), Image.Resampling.BOX if coarse else sampling)
+        self.canvas.mapped(np.asarray(picture), colors, x0, y0)
         bar, scale = self.place.colorbar, self.place.bar
         if bar is None or scale is None:
             return
-        ramp = paint(np.linspace(1.0, 0.0, int(bar.height))[:, None], self.style.colormap)
-        self.canvas.picture(np.repeat(ramp, int(bar.width), axis=1), int(bar.x0), int(bar.y0))
+        ramp = np.linspace(255.5, 0.0, int(bar.height)).astype(np.uint8)[:, None]
+        self.canvas.mapped(np.repeat(ramp, int(bar.width), axis=1), colors, int(bar.x0), int(bar.y0))
         if self.style.frame != "none":
             self._outline(bar, self.style.foreground, self.frame)
         lo, hi = scale.limits
-        wide = 0
-        for value, label in zip(scale.ticks, scale.labels):
-            y = bar.y1 - (value - lo) / (hi - lo) * bar.height
-            if self.style.ticks != "none":
-                self.canvas.hline(bar.x1, bar.x1 + 3.5 * self.m.unit, y, self.frame, self.style.foreground)
-            self._text(label, bar.x1 + 3.5 * self.m.unit + self.m.pad / 2, y, self.m.tick, 0.0, 0.5)
-            wide = max(wide, text_size(label, self.m.tick, self.style.font)[0])
+        ys = bar.y1 - (np.array(scale.ticks) - lo) / (hi - lo) * bar.height
+        if self.style.ticks != "none":
+            self.canvas.hlines(bar.x1, bar.x1 + 3.5 * self.m.unit, ys, self.frame, self.style.foreground)
+        xs = np.full(len(ys), bar.x1 + 3.5 * self.m.unit + self.m.pad / 2)
+        self._texts(scale.labels, xs, ys, 0.0, 0.5)
+        wide = max((text_size(label, self.m.tick, self.style.font)[0] for label in scale.labels), default=0)
         if heatmap.colorbar:
             x = bar.x1 + 3.5 * self.m.unit + self.m.pad + wide
             self._text(heatmap.colorbar, x, (bar.y0 + bar.y1) / 2, self.m.label, 0.0, 0.5, rotated=True)
@@ -160,6 +166,10 @@ class Painter:
                 cap = max(style.cap_size * m.unit, 1.0)
                 ends_x, ends_y = np.concatenate([xa, xb]), np.concatenate([ya, yb])
                 self.canvas.segments(ends_x - cap, ends_y, ends_x + cap, ends_y, width, color, 1.0, self.clip)
+        if series.band is not None and len(series.x) > 1:
+            _, low = to_pixels(self.place, series.x, np.asarray(series.y) - series.band)
+            _, high = to_pixels(self.place, series.x, np.asarray(series.y) + series.band)
+            self.canvas.band(x, low, high, color, 0.3, self.clip)
         if series.kind != "points":
             alpha = 1.0 if not measured else max(style.alpha, 0.6)
             width = self.line if series.role != "data" or series.kind == "line" else 0.8 * self.line
@@ -180,12 +190,16 @@ class Painter:
 
     def _circle(self, circle: Circle) -> None:
         color = color_of(self.style, circle.role)
-        x, y = to_pixels(self.place, circle.x + circle.rx * np.cos(_TURN), circle.y + circle.ry * np.sin(_TURN))
+        along, across = circle.rx * _COS, circle.ry * _SIN
+        if circle.angle:
+            cos, sin = np.cos(circle.angle), np.sin(circle.angle)
+            along, across = cos * along - sin * across, sin * along + cos * across
+        x, y = to_pixels(self.place, circle.x + along, circle.y + across)
         self.canvas.polyline(x, y, max(self.line, 0.9), color, 1.0, self.clip)
         if circle.cross:
             cx, cy = to_pixels(self.place, np.array([circle.x]), np.array([circle.y]))
             radius = max(3.0, 5 * self.m.unit)
-            self.canvas.points(cx, cy, "x", radius, True, max(1.1, 1.2 * self.m.unit), color, 1.0, self.clip)
+            self.canvas.points(cx, cy, circle.sign, radius, True, max(1.1, 1.2 * self.m.unit), color, 1.0, self.clip)
 
     def _marker(self, marker: Marker) -> None:
         color = color_of(self.style, marker.role)
@@ -201,10 +215,8 @@ class Painter:
 
     def _outline(self, box: Box, color: Color, width: float) -> None:
         reach = max(1, round(width)) / 2
-        for y in (box.y0, box.y1):
-            self.canvas.hline(box.x0 - reach, box.x1 + reach, y, width, color)
-        for x in (box.x0, box.x1):
-            self.canvas.vline(x, box.y0 - reach, box.y1 + reach, width, color)
+        self.canvas.hlines(box.x0 - reach, box.x1 + reach, np.array([box.y0, box.y1]), width, color)
+        self.canvas.vlines(np.array([box.x0, box.x1]), box.y0 - reach, box.y1 + reach, width, color)
 
     def _frame(self) -> None:
         box, style, canvas, width = self.place.box, self.style, self.canvas, self.frame
@@ -224,13 +236,11 @@ class Painter:
             edge_x, out = (box.x1, 1) if side else (box.x0, -1)
             down, out = (-down, -out) if inward else (down, out)
             for group, length in self._tick_groups(px, long):
-                for x in group:
-                    canvas.vline(x, min(edge_y, edge_y + down * length), max(edge_y, edge_y + down * length), width,
-                                 style.foreground)  # fmt: skip
+                ends = sorted((edge_y, edge_y + down * length))
+                canvas.vlines(group, ends[0], ends[1], width, style.foreground)
             for group, length in self._tick_groups(py, long):
-                for y in group:
-                    canvas.hline(min(edge_x, edge_x + out * length), max(edge_x, edge_x + out * length), y, width,
-                                 style.foreground)  # fmt: skip
+                ends = sorted((edge_x, edge_x + out * length))
+                canvas.hlines(ends[0], ends[1], group, width, style.foreground)
 
     def _tick_groups(self, ticks: np.ndarray, long: float) -> list[tuple[np.ndarray, float]]:
         """Major ticks and, for mirrored ticks, four minor ones between each pair."""
@@ -245,12 +255,9 @@ class Painter:
         box = place.box
         gap = (3.5 * m.unit if style.ticks == "out" else 0.0) + 0.5 * m.pad
         px, py = self._ticks()
-        for x, label in zip(px, place.x.labels):
-            self._text(label, x, box.y1 + gap, m.tick, 0.5, 0.0)
-        wide = 0
-        for y, label in zip(py, place.y.labels):
-            self._text(label, box.x0 - gap, y, m.tick, 1.0, 0.5)
-            wide = max(wide, text_size(label, m.tick, style.font)[0])
+        self._texts(place.x.labels, px, np.full(len(px), box.y1 + gap), 0.5, 0.0)
+        self._texts(place.y.labels, np.full(len(py), box.x0 - gap), py, 1.0, 0.5)
+        wide = max((text_size(label, m.tick, style.font)[0] for label in place.y.labels), default=0)
         below = box.y1 + gap + 1.2 * m.tick
         if place.x.note:
             self._text(place.x.note, box.x1, below, m.tick, 1.0, 0.0)
@@ -266,7 +273,11 @@ class Painter:
             spare = place.cell.y0 + max(m.pad, 0.5 * (above - text_size(panel.title, m.title, style.font)[1]))
             self._text(panel.title, place.cell.x0 + 0.05 * place.cell.width, spare, m.title, 0.0, 0.0, align="left")
         else:
-            self._text(panel.title, (box.x0 + box.x1) / 2, above, m.title, 0.5, 1.0)
+            middle = (box.x0 + box.x1) / 2
+            if panel.title.count("\n") > 1:  # fit results: the layout made them narrow enough for the cell
+                reach = text_size(panel.title, m.title, style.font)[0] / 2
+                middle = max(place.cell.x0 + reach, min(middle, place.cell.x1 - reach))
+            self._text(panel.title, middle, above, m.title, 0.5, 1.0)
 
     def corner(self) -> str:
         """Where the legend stands: "best" is resolved to a corner."""
@@ -334,3 +345,9 @@ class Painter:
                 y = box.y1 - 0.6 * m.legend - height - 2 * pad
         self._panel_box(round(x), round(y), width + 2 * pad, height + 2 * pad)
         self._text(text, round(x) + pad, round(y) + pad, m.legend, 0.0, 0.0, align="left")
+
+    def _corner(self) -> None:
+        words, m, box = self.panel.corner, self.m, self.place.box
+        if words:
+            inset = 0.4 * m.tick
+            self._text(words, box.x0 + inset, box.y1 - inset, 1.5 * m.tick, 0.0, 1.0)

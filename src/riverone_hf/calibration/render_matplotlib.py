@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,19 @@ class AggCanvas:
 
     def vline(self, x: float, y0: float, y1: float, width: float, color: Color, alpha: float = 1.0) -> None:
         self._straight(x, y0, x, y1, width, color, alpha)
+
+    def hlines(self, x0: float, x1: float, ys: np.ndarray, width: float, color: Color) -> None:
+        ends = np.stack(np.broadcast_arrays(x0, ys, x1, ys), axis=1)
+        self._snapped(ends, width, color)
+
+    def vlines(self, xs: np.ndarray, y0: float, y1: float, width: float, color: Color) -> None:
+        ends = np.stack(np.broadcast_arrays(xs, y0, xs, y1), axis=1)
+        self._snapped(ends, width, color)
+
+    def _snapped(self, ends: np.ndarray, width: float, color: Color) -> None:
+        """Straight lines (n, 4) x0, y0, x1, y1, snapped to whole pixels."""
+        for x0, y0, x1, y1 in ends:
+            self._straight(x0, y0, x1, y1, width, color, 1.0)
 
     def _straight(self, x0: float, y0: float, x1: float, y1: float, width: float, color: Color, alpha: float) -> None:
         from matplotlib.path import Path
@@ -206,6 +220,31 @@ class AggCanvas:
             else:
                 left, top = x - anchor[0] * width, y - anchor[1] * height
                 self.renderer.draw_text(pen, left + inset, top + base, line, prop, 0)
+
+    def texts(
+        self,
+        labels: Sequence[str],
+        xs: np.ndarray,
+        ys: np.ndarray,
+        size: float,
+        font: str,
+        color: Color,
+        anchor: tuple[float, float],
+    ) -> None:
+        for label, x, y in zip(labels, xs, ys):
+            self.text(label, x, y, size, font, color, anchor)
+
+    def band(
+        self, x: np.ndarray, low: np.ndarray, high: np.ndarray, color: Color, alpha: float, clip: Clip | None = None
+    ) -> None:
+        from matplotlib.path import Path
+
+        outline = np.stack([np.concatenate([x, x[::-1]]), np.concatenate([low, high[::-1]])], axis=1)
+        pen = self._pen(color, alpha, 0.0, clip)
+        self.renderer.draw_path(pen, Path(outline, closed=False), self.flip, _rgba(color, alpha))
+
+    def mapped(self, levels: np.ndarray, colors: np.ndarray, x: int, y: int) -> None:
+        self.picture(colors[levels], x, y)
 
     def picture(self, colors: np.ndarray, x: int, y: int) -> None:
         opaque = np.full((*colors.shape[:2], 1), 255, dtype=np.uint8)

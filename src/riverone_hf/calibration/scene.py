@@ -15,6 +15,7 @@ class Series:
     """Points or a curve in data coordinates: `x`, `y` float arrays (n,); `yerr` (n,) draws error bars.
 
     `role` lets the style choose a colour: data, fit, envelope (dashed), data2/fit2 for a second data set, guide.
+    `band` (n,) is the half height of a translucent ribbon around the curve, in units of y.
     """
 
     x: np.ndarray
@@ -23,6 +24,7 @@ class Series:
     role: Literal["data", "fit", "envelope", "data2", "fit2", "guide"] = "data"
     yerr: np.ndarray | None = None
     label: str | None = None
+    band: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,35 @@ class Marker:
 
 @dataclass(frozen=True)
 class Circle:
-    """An ellipse outline centred at (`x`, `y`) with data-unit radii, optionally with a cross at its centre."""
+    """An ellipse outline centred at (`x`, `y`) with data-unit radii, optionally with a cross at its centre.
+
+    Role overlay is meant for pictures: white unless the style says otherwise. `angle` turns the ellipse from the
+    x towards the y axis, in radians.
+    """
 
     x: float
     y: float
     rx: float
     ry: float
-    role: Literal["data", "data2"] = "data"
+    role: Literal["data", "data2", "overlay"] = "data"
     cross: bool = True
+    angle: float = 0.0
+    sign: Literal["x", "+"] = "x"
+    """The shape of the cross."""
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """`values` (rows = y, columns = x; row 0 at the lower end of `ylim`) shown over the axes' whole range."""
+    """`values` (rows = y, columns = x; row 0 at the lower end of `ylim`) shown over the axes' whole range.
+
+    `limits` are the values of the colour map's two ends (None: the smallest and largest value). Pixels are sharp
+    unless `smooth`, which interpolates as image viewers do.
+    """
 
     values: np.ndarray
     colorbar: str | None = None
+    limits: tuple[float, float] | None = None
+    smooth: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +85,14 @@ class Panel:
     heatmap: Heatmap | None = None
     text: str | None = None
     """A text box inside or beside the axes, e.g. fit results; lines are separated by newline."""
+    corner: str | None = None
+    """Large words without a box at the lower left, e.g. the number of a site."""
+    row: int = 0
+    """Row of the figure in which the panel stands, from the top; panels of one row share its width."""
+    equal: bool = False
+    """One unit of x is as long as one of y: the axes shrink to that shape, as those of camera images do."""
+    bare: bool = False
+    """Nothing but the picture: no axes, labels or title, from edge to edge, as a camera saves it."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +145,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Figure:
-    """One image: panels side by side in one row, drawn with one style."""
+    """One image: panels side by side in one row (or several, see `Panel.row`), drawn with one style."""
 
     panels: tuple[Panel, ...]
     style: Style

@@ -7,17 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from riverone_hf.calibration.habits import family_habits
+from riverone_hf.calibration.palette import (
+    BLACK,
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PURE_BLUE,
+    PURE_RED,
+    PURPLE,
+    RED,
+    SIZES,
+    pick,
+)
 from riverone_hf.calibration.scene import Color, Style
 
-BLUE: Color = (31, 119, 180)
-ORANGE: Color = (255, 127, 14)
-GREEN: Color = (44, 160, 44)
-RED: Color = (214, 39, 40)
-PURE_BLUE: Color = (0, 0, 255)
-PURE_RED: Color = (255, 0, 0)
-BLACK: Color = (0, 0, 0)
-GRAY: Color = (127, 127, 127)
-PURPLE: Color = (148, 103, 189)
 PLOTLY: tuple[Color, ...] = ((99, 110, 250), (239, 85, 59), (0, 204, 150), (171, 99, 250), (31, 119, 180))
 SEABORN: tuple[Color, ...] = ((76, 114, 176), (221, 132, 82), (85, 168, 104), (196, 78, 82), (129, 114, 179))
 
@@ -32,12 +37,7 @@ LOOKS: dict[str, float] = {
 }
 """Share of each look; matplotlib's defaults lead, as in labs."""
 
-_SIZES = [(640, 480)] * 8 + [(630, 470), (800, 600), (560, 420), (900, 600), (720, 540), (1000, 600), (1200, 900)]
-
-
-def _pick(rng: np.random.Generator, options: list[Any], weights: list[float] | None = None) -> Any:
-    share = None if weights is None else np.asarray(weights) / np.sum(weights)
-    return options[int(rng.choice(len(options), p=share))]
+_WILD_SIZES = [(2070, 720), (1400, 740), (1480, 880), (1270, 950), (1170, 430), (280, 300), (300, 300), (420, 900)]
 
 
 def _jitter(rng: np.random.Generator, color: Color, spread: float = 12.0) -> Color:
@@ -46,42 +46,47 @@ def _jitter(rng: np.random.Generator, color: Color, spread: float = 12.0) -> Col
 
 
 def _figsize(rng: np.random.Generator) -> tuple[int, int]:
-    """Common sizes, or free ones with aspect 0.6 .. 2.2, from 280 x 280 to 1200 x 900."""
-    if rng.random() < 0.55:
-        return _pick(rng, _SIZES)
-    aspect = float(np.exp(rng.uniform(np.log(0.6), np.log(2.2))))
-    area = float(np.exp(rng.uniform(np.log(290), np.log(900))))
+    """Common sizes, or free ones with aspect 0.6 .. 2.2, from 280 x 280 to 1200 x 900; one in ten goes to extremes."""
+    share = rng.random()
+    if share < 0.55:
+        return pick(rng, SIZES)
+    if share < 0.59:
+        return pick(rng, _WILD_SIZES)
+    wild = share < 0.65
+    aspect = float(np.exp(rng.uniform(np.log(0.4 if wild else 0.6), np.log(2.9 if wild else 2.2))))
+    area = float(np.exp(rng.uniform(np.log(290), np.log(1220 if wild else 900))))
     width, height = area * aspect**0.5, area / aspect**0.5
-    return int(np.clip(width, 279, 1200)), int(np.clip(height, 279, 900))
+    largest = (2070, 1000) if wild else (1200, 900)
+    return int(np.clip(width, 279, largest[0])), int(np.clip(height, 279, largest[1]))
 
 
 def _colors(rng: np.random.Generator, palette: tuple[Color, ...], dark: bool = False) -> dict[str, Color]:
     """Roles -> colours: the fit usually contrasts with the data, sometimes it has the same colour."""
-    data = palette[0] if rng.random() < 0.75 else _pick(rng, list(palette))
+    data = palette[0] if rng.random() < 0.75 else pick(rng, list(palette))
     others = [c for c in palette if c != data]
     fits = [c for c in (others[0], RED, PURE_RED, ORANGE, GREEN, (255, 255, 255) if dark else BLACK) if c != data]
-    fit = data if rng.random() < 0.07 else _pick(rng, fits, [0.36, 0.18, 0.13, 0.13, 0.08, 0.12][: len(fits)])
-    second = _pick(rng, [c for c in (*others, RED) if c not in (data, fit)] or [GREEN])
+    fit = data if rng.random() < 0.07 else pick(rng, fits, [0.36, 0.18, 0.13, 0.13, 0.08, 0.12][: len(fits)])
+    second = pick(rng, [c for c in (*others, RED) if c not in (data, fit)] or [GREEN])
     colors = {"data": data, "fit": fit, "data2": second, "fit2": second}
     if rng.random() < 0.2:
         colors["guide"] = GRAY
     if rng.random() < 0.15:
         colors = {role: _jitter(rng, c) for role, c in colors.items()}
     if rng.random() < 0.3:
-        colors["envelope"] = _pick(rng, [GRAY, GREEN, (230, 230, 230) if dark else BLACK])
+        colors["envelope"] = pick(rng, [GRAY, GREEN, (230, 230, 230) if dark else BLACK])
     return colors
 
 
 def _default(rng: np.random.Generator) -> dict[str, Any]:
-    palette = _pick(rng, [(BLUE, ORANGE, RED, GREEN, PURPLE), (PURE_BLUE, PURE_RED, BLACK)], [0.72, 0.28])
+    palette = pick(rng, [(BLUE, ORANGE, RED, GREEN, PURPLE), (PURE_BLUE, PURE_RED, BLACK)], [0.72, 0.28])
     grid = rng.random() < 0.35
     return {
         "colors": _colors(rng, palette),
         "grid": grid,
-        "grid_color": _pick(rng, [(176, 176, 176), (228, 228, 228)], [0.35, 0.65]),
+        "grid_color": pick(rng, [(176, 176, 176), (228, 228, 228)], [0.35, 0.65]),
         "grid_dashed": grid and rng.random() < 0.15,
-        "frame": _pick(rng, ["box", "open"], [0.93, 0.07]),
-        "legend": _pick(rng, ["best", "upper right", "upper left", "lower right", "none"], [5, 3, 0.6, 0.6, 1.0]),
+        "frame": pick(rng, ["box", "open"], [0.93, 0.07]),
+        "legend": pick(rng, ["best", "upper right", "upper left", "lower right", "none"], [5, 3, 0.6, 0.6, 1.0]),
     }
 
 
@@ -97,7 +102,7 @@ def _plain(rng: np.random.Generator) -> dict[str, Any]:
         "marker_filled": rng.random() < 0.3,
         "frame_width": float(rng.uniform(1.4, 2.2)),
         "line_width": float(rng.uniform(1.2, 2.0)),
-        "legend": _pick(rng, ["none", "outside", "upper right"], [0.5, 0.35, 0.15]),
+        "legend": pick(rng, ["none", "outside", "upper right"], [0.5, 0.35, 0.15]),
         "text_outside": outside,
         "font_scale": float(rng.uniform(0.5, 0.9)),
     }
@@ -107,13 +112,13 @@ def _paper(rng: np.random.Generator) -> dict[str, Any]:
     mirror = rng.random() < 0.6
     return {
         "colors": _colors(
-            rng, _pick(rng, [(BLUE, (214, 60, 40), ORANGE, GREEN), (BLACK, RED, BLUE), (BLUE, GREEN, RED)])
+            rng, pick(rng, [(BLUE, (214, 60, 40), ORANGE, GREEN), (BLACK, RED, BLUE), (BLUE, GREEN, RED)])
         ),
         "font": "serif",
         "ticks": "mirror" if mirror else "in",
         "font_scale": float(rng.uniform(0.85, 1.6)),
-        "cap_size": _pick(rng, [0.0, 2.0, 3.0]),
-        "legend": _pick(rng, ["best", "none", "upper right", "lower right"], [0.4, 0.35, 0.15, 0.1]),
+        "cap_size": pick(rng, [0.0, 2.0, 3.0]),
+        "legend": pick(rng, ["best", "none", "upper right", "lower right"], [0.4, 0.35, 0.15, 0.1]),
         "grid": rng.random() < 0.2,
         "legend_frame": rng.random() < 0.6,
     }
@@ -129,7 +134,7 @@ def _seaborn(rng: np.random.Generator) -> dict[str, Any]:
         "grid_color": (204, 204, 204) if white else (255, 255, 255),
         "frame": "none",
         "ticks": "none",
-        "legend": _pick(rng, ["best", "upper right", "none"], [0.6, 0.25, 0.15]),
+        "legend": pick(rng, ["best", "upper right", "none"], [0.6, 0.25, 0.15]),
     }
 
 
@@ -137,17 +142,17 @@ def _plotly(rng: np.random.Generator) -> dict[str, Any]:
     classic = rng.random() < 0.5
     roomy = rng.random() < 0.6
     return {
-        "colors": _colors(rng, _pick(rng, [PLOTLY, (BLUE, ORANGE, RED, GREEN)])),
+        "colors": _colors(rng, pick(rng, [PLOTLY, (BLUE, ORANGE, RED, GREEN)])),
         "axes_background": (229, 236, 246) if classic else (255, 255, 255),
         "foreground": (42, 63, 95),
         "grid": classic or rng.random() < 0.6,
         "grid_color": (255, 255, 255) if classic else (233, 238, 246),
         "frame": "none",
         "ticks": "none",
-        "font": _pick(rng, ["plain", "sans"], [0.7, 0.3]),
+        "font": pick(rng, ["plain", "sans"], [0.7, 0.3]),
         "title_left": rng.random() < 0.85,
         "si_ticks": True,
-        "legend": _pick(rng, ["outside", "none", "upper right"], [0.5, 0.35, 0.15]),
+        "legend": pick(rng, ["outside", "none", "upper right"], [0.5, 0.35, 0.15]),
         "legend_frame": False,
         "margins": (0.125, 0.21, 0.125, 0.167) if roomy else (0.08, 0.12, 0.04, 0.1),
         "font_scale": float(rng.uniform(0.75, 1.1)),
@@ -156,7 +161,7 @@ def _plotly(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _gray(rng: np.random.Generator) -> dict[str, Any]:
-    shade = int(rng.integers(120, 225))
+    shade = 128 if rng.random() < 0.4 else int(rng.integers(110, 225))
     return _default(rng) | {"background": (shade, shade, shade), "colors": _colors(rng, (RED, GREEN, BLUE, BLACK))}
 
 
@@ -170,7 +175,7 @@ def _dark(rng: np.random.Generator) -> dict[str, Any]:
         "colors": _colors(rng, palette, dark=True),
         "grid": rng.random() < 0.4,
         "grid_color": (80, 80, 85),
-        "legend": _pick(rng, ["best", "upper right", "none"]),
+        "legend": pick(rng, ["best", "upper right", "none"]),
     }
 
 
@@ -188,40 +193,29 @@ _MAKERS: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
 def draw_style(rng: np.random.Generator, family: str) -> Style:
     """A random look for a figure of `family`; the same generator state gives the same style.
 
-    `family` sets habits only: point clouds (gmm) use small translucent dots.
+    `family` sets habits only (`habits.family_habits`): small dots for point clouds, dark maps for cameras, and so on.
     """
-    look = _pick(rng, list(LOOKS), list(LOOKS.values()))
+    look = pick(rng, list(LOOKS), list(LOOKS.values()))
+    if family == "rabi_hw" and rng.random() < 0.4:
+        look = "plain"
     options: dict[str, Any] = {
         "figsize": _figsize(rng),
-        "marker": _pick(rng, ["o", "s", "x", "+", ".", "D"], [0.72, 0.07, 0.05, 0.03, 0.08, 0.05]),
+        "marker": pick(rng, ["o", "s", "x", "+", ".", "D"], [0.72, 0.07, 0.05, 0.03, 0.08, 0.05]),
         "marker_size": float(np.clip(np.exp(rng.normal(np.log(5.6), 0.28)), 3.0, 10.0)),
         "marker_filled": rng.random() < 0.82,
         "line_width": float(rng.uniform(1.0, 2.4)),
         "fit_dashed": rng.random() < 0.15,
-        "font_scale": float(np.clip(np.exp(rng.normal(0.0, 0.2)), 0.55, 1.6)),
-        "alpha": _pick(rng, [1.0, float(rng.uniform(0.4, 0.9))], [0.55, 0.45]),
-        "cap_size": _pick(rng, [0.0, float(rng.uniform(1.5, 4.0))], [0.6, 0.4]),
+        "font_scale": float(np.clip(np.exp(rng.normal(0.0, 0.2)), 0.55, 1.6) * (0.65 if rng.random() < 0.06 else 1.0)),
+        "alpha": pick(rng, [1.0, float(rng.uniform(0.4, 0.9))], [0.55, 0.45]),
+        "cap_size": pick(rng, [0.0, float(rng.uniform(1.5, 4.0))], [0.6, 0.4]),
         "show_title": rng.random() < 0.88,
         "text_outside": rng.random() < 0.1,
-        "colormap": _pick(
+        "colormap": pick(
             rng,
             ["viridis", "plasma", "inferno", "magma", "cividis", "Greens_r", "Greens", "RdBu_r", "Blues_r", "coolwarm"],
             [0.4, 0.1, 0.06, 0.05, 0.04, 0.1, 0.05, 0.1, 0.05, 0.05],
         ),
     }
     options |= _MAKERS[look](rng)
-    if family == "gmm":
-        options |= {
-            "marker": "o",
-            "marker_filled": True,
-            "marker_size": float(rng.uniform(1.5, 3.5)),
-            "alpha": float(rng.uniform(0.3, 1.0)),
-            "text_outside": False,
-            "figsize": (640, 480)
-            if rng.random() < 0.6
-            else (int(rng.integers(480, 1100)), int(rng.integers(300, 520))),
-        }
-        colors = options["colors"]
-        if rng.random() < 0.5:
-            colors["data"], colors["data2"] = _pick(rng, [(BLUE, RED), (PURE_BLUE, PURE_RED), (RED, BLUE)])
+    options |= family_habits(rng, family, options["colors"])
     return Style(**options)

@@ -50,12 +50,15 @@ def read(
     rows = _rows(figures, family, together)
     if jsonl is not None:
         _check_target(jsonl)
+    from riverone_hf.hub.card import is_smoke
     from riverone_hf.reader.jsonl import written_lines
     from riverone_hf.reader.reader import PlotReader
 
     reader = PlotReader.from_pretrained(
         model, revision=revision, device=device, prompt_form=prompt_form, threshold=threshold
     )
+    if Path(model).is_dir() and is_smoke(model):
+        typer.echo("note: this model was built by the smoke recipe. smoke: not for use.", err=True)
     verdicts: list[Verdict] = []
     with written_lines(jsonl) as write:
         for verdict in _progress(reader.read_many(rows, batch_size=batch_size), len(rows)):

@@ -7,7 +7,7 @@ import json
 from ..errors import QuestionError
 from .enums import ASSESSMENTS, IDENTIFY, OUTCOMES
 from .families import get_family
-from .truth import AxisTruth, PanelTruth, Truth
+from .truth import AxisTruth, PanelTruth, SitesTruth, Truth
 
 WORD_LIMITS = {"main_features": 10, "q2_reason": 12, "q4_reason": 12, "q6_notes": 15, "significance": 40}
 
@@ -29,7 +29,7 @@ def write_answers(truth: Truth) -> dict[str, str]:
         "q2": f"Classification: {truth.outcome}\nReason: {truth.q2_reason}",
         "q3": truth.significance,
         "q4": f"Assessment: {truth.reliability}\nReason: {truth.q4_reason}",
-        "q5": json.dumps(truth.parameters, ensure_ascii=False),
+        "q5": json.dumps(_parameters(truth), ensure_ascii=False),
         "q6": f"{status}Notes: {truth.q6_notes}",
     }
 
@@ -46,9 +46,14 @@ def check_truth(truth: Truth) -> None:
         if got not in allowed:
             raise QuestionError(f"{truth.family}: {what} is {got!r}; expected one of: {', '.join(allowed)}")
     expected = [item.name for item in family.fields]
-    if list(truth.parameters) != expected:
+    sites = truth.sites if isinstance(truth, SitesTruth) else ()
+    for parameters in (truth.parameters, *sites):
+        if list(parameters) != expected:
+            raise QuestionError(f"{truth.family}: Q5 fields are {list(parameters)}; expected {expected} in this order")
+    if family.list_answer != bool(sites) or (sites and sites[0] != truth.parameters):
         raise QuestionError(
-            f"{truth.family}: Q5 fields are {list(truth.parameters)}; expected {expected} in this order"
+            f"{truth.family}: Q5 has {len(sites)} sites; expected "
+            + ("at least one, the first equal to the parameters" if family.list_answer else "none: it is one object")
         )
     if not truth.panels:
         raise QuestionError(f"{truth.family}: a truth needs at least one panel for Q1")
@@ -59,7 +64,13 @@ def check_truth(truth: Truth) -> None:
             raise QuestionError(f"{truth.family}: {name} has {len(text.split())} words, at most {WORD_LIMITS[name]}")
 
 
+def _parameters(truth: Truth) -> object:
+    return list(truth.sites) if isinstance(truth, SitesTruth) else truth.parameters
+
+
 def _axis(axis: AxisTruth) -> dict[str, object]:
+    if axis.unit is not None:
+        return {"label": axis.label, "unit": axis.unit}
     low, high = (_short(value) for value in axis.range)
     return {"label": axis.label, "scale": axis.scale, "range": [low, high]}
 
@@ -69,6 +80,7 @@ def _panel(panel: PanelTruth) -> dict[str, object]:
         "plot_type": panel.plot_type,
         "x_axis": _axis(panel.x_axis),
         "y_axis": _axis(panel.y_axis),
+        **({} if panel.colorbar is None else {"colorbar": {"label": panel.colorbar}}),
         "main_features": panel.main_features,
     }
 

@@ -14,21 +14,29 @@ UNRELIABLE = "Unreliable"
 
 @dataclass(frozen=True)
 class AxisTruth:
-    """One axis as a viewer reads it: `label` as drawn (with its unit), `range` = (min, max) of the visible axis."""
+    """One axis as a viewer reads it: `label` as drawn (with its unit), `range` = (min, max) of the visible axis.
+
+    Camera images are described by a bare label and a `unit` instead (QCalEval Q1 of mot_loading, tweezer_array).
+    """
 
     label: str
     range: tuple[float, float]
     scale: Scale = "linear"
+    unit: str | None = None
 
 
 @dataclass(frozen=True)
 class PanelTruth:
-    """One image of the row as Q1 describes it; `main_features` has at most 10 words."""
+    """One image of the row as Q1 describes it; `main_features` has at most 10 words.
+
+    `colorbar` is the label of the colour bar in families whose Q1 asks for one (None: not asked for).
+    """
 
     plot_type: PlotType
     x_axis: AxisTruth
     y_axis: AxisTruth
     main_features: str
+    colorbar: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,3 +64,13 @@ class Truth:
     suggested_range: str | None = None
     targets: dict[str, float] = field(default_factory=dict)
     """Continuous facts that only the ViT warm-up regresses, each scaled to about [0, 1]."""
+
+
+@dataclass(frozen=True)
+class SitesTruth(Truth):
+    """The truth of a family whose Q5 answer is a list (`Family.list_answer`), one object per site.
+
+    `sites` holds the Q5 fields of every site in the order of the plot; `parameters` is the first of them.
+    """
+
+    sites: tuple[dict[str, object], ...] = ()

@@ -1,0 +1,37 @@
+"""Render the README's numbers from results/nano.json.
+
+python docs/render_numbers.py [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from riverone_hf.evaluate import score_table
+
+ROOT = Path(__file__).resolve().parents[1]
+START, END = "<!-- numbers: rendered from results/nano.json -->", "<!-- end of numbers -->"
+
+
+def rendered(readme: str) -> str:
+    """The README with the text between the two marks replaced by what the results file says."""
+    results = json.loads((ROOT / "results" / "nano.json").read_text(encoding="utf-8"))
+    seconds = results["rows"][0]["seconds"]
+    text = (
+        f"{score_table(results['rows'])}\n\n`{results['command']}`, {results['date']}, {results['machine']}, "
+        f"seed {results['rows'][0]['seed']}, {seconds / 60:.0f} minutes of training. Percent, with the half-width of "
+        "the 95 % interval; `q5_values` are the parameters that have a value at all; `mean` is that of q1_enums, q2, "
+        "q4, q5 and q6, not the benchmark's."
+    )
+    head, rest = readme.split(START)
+    return f"{head}{START}\n\n{text}\n\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    new = rendered(path.read_text(encoding="utf-8"))
+    if "--check" in sys.argv:
+        sys.exit(new != path.read_text(encoding="utf-8") and "README.md is stale: run python docs/render_numbers.py")
+    path.write_text(new, encoding="utf-8")
