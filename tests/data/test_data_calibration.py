@@ -38,7 +38,7 @@ def test_unknown_split_is_a_named_error():
 
 def test_families_take_turns():
     source = PlotSource(FAMILIES)
-    assert [source.row(index)["family"] for index in range(6)] == list(FAMILIES)
+    assert [source.plot(index).truth.family for index in range(len(FAMILIES))] == list(FAMILIES)
 
 
 def test_conversation_columns():

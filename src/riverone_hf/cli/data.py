@@ -1,4 +1,4 @@
-"""`riverone data ...`: look at the simulated plots that models are trained on."""
+"""`riverone data ...`: look at, build and audit the simulated plots that models are trained on."""
 
 from __future__ import annotations
 
@@ -8,11 +8,22 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(name="data", help="Simulated calibration plots.", no_args_is_help=True, rich_markup_mode=None)
+build_app = typer.Typer(help="Build a data set.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(build_app, name="build")
+
+Families = Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")]
+Backend = Annotated[str, typer.Option(help="fast, matplotlib or mixed.")]
+Seed = Annotated[int, typer.Option(help="Other seeds give other plots.")]
 
 
 @app.callback()
 def main() -> None:
     """Simulated calibration plots."""
+
+
+@build_app.callback()
+def build_main() -> None:
+    """Build a data set."""
 
 
 @app.command()
@@ -28,3 +39,60 @@ def show(
 
     written = show_plots(out, plots, seed, family, backend)
     typer.echo(f"{len(written)} figures and truth.json in {out}", err=True)
+
+
+@build_app.command()
+def calibration(
+    rows: Annotated[int, typer.Option(help="How many plots, over all splits.")],
+    out: Annotated[Path, typer.Option(help="New or empty folder, or one of an interrupted build.")],
+    seed: Seed = 0,
+    processes: Annotated[int | None, typer.Option(help="Default: one per core. Does not change the data.")] = None,
+    backend: Backend = "fast",
+    family: Families = None,
+) -> None:
+    """Build the calibration data set: parquet files, card and contact sheets. Run again to resume."""
+    import os
+
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from riverone_hf.calibration import SUPPORTED_FAMILIES
+    from riverone_hf.data import Plan, build_calibration_data
+
+    plan = Plan(rows, seed, backend, tuple(family or SUPPORTED_FAMILIES))
+    columns = (TextColumn("plots"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("plots", total=rows)
+        workers = processes if processes is not None else os.cpu_count() or 1
+        build_calibration_data(plan, out, workers, lambda done: progress.advance(task, done))
+    typer.echo(str(out))
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path | None, typer.Argument(help="A built data set; by default fresh plots are drawn.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Fresh plots to draw, or most rows per split of FOLDER.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the report is written.")] = Path("audit.json"),
+    seed: Seed = 0,
+    backend: Backend = "fast",
+    family: Families = None,
+) -> None:
+    """Check plots and answers: balance, blind baselines, pixel probe, recoverability, twins, lengths."""
+    from riverone_hf.calibration import SUPPORTED_FAMILIES
+    from riverone_hf.data import Plan, audit_folder, audit_plan, audit_table, write_audit
+
+    if folder is not None:
+        report = audit_folder(folder, rows)
+    else:
+        count = 1000 if rows is None else rows
+        report = audit_plan(Plan(count, seed, backend, tuple(family or SUPPORTED_FAMILIES)))
+    write_audit(report, out)
+    typer.echo(audit_table(report))
+    typer.echo(f"report: {out}", err=True)
