@@ -38,12 +38,17 @@ def measure(
     names = [row["family"] for row in rows]
     references = [write_answers(source.plot(index).truth) for index in range(spec.plots)]
     images = [row["images"] for row in rows]
-    blanks = [[Image.new("RGB", image.size, "white") for image in plot] for plot in images]
-    progress.stage("evaluation", 2 * spec.plots)
+    # White is white at every size: one blank row per family and number of images answers for all.
+    kinds = sorted({(name, len(plot)) for name, plot in zip(names, images, strict=True)})
+    side = (recipe.model.image.image_size,) * 2
+    blanks = [[Image.new("RGB", side, "white")] * count for _, count in kinds]
+    progress.stage("evaluation", spec.plots + len(kinds))
     answerer = Answerer(model, processor)
+    blank = model_answers(answerer, [name for name, _ in kinds], blanks, ASKED, spec.batch_size, progress.advance)
+    answer_of = dict(zip(kinds, blank, strict=True))
     answers = {
         recipe.name: model_answers(answerer, names, images, ASKED, spec.batch_size, progress.advance),
-        f"{recipe.name}, blank image": model_answers(answerer, names, blanks, ASKED, spec.batch_size, progress.advance),
+        f"{recipe.name}, blank image": [answer_of[name, len(plot)] for name, plot in zip(names, images, strict=True)],
     }
     training = PlotSource(families, seed=recipe.model.seed)
     known = []

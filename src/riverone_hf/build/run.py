@@ -35,6 +35,8 @@ def run_recipe(
     recipe. `out` appears with one rename when everything is written: model, processor, remote code, card, recipe,
     versions and metrics. Raises RecipeError, BuildError or MissingExtraError with the remedy.
     """
+    # Trainers report their use to the Hub otherwise; a build works offline and tells nobody.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     _preflight_packages()
     plan = load_recipe(recipe, overrides)
     out = out.absolute()

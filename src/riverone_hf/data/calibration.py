@@ -31,9 +31,10 @@ class PlotSource:
     `direct_size` renders a share `direct_share` of the rows straight at that square size (fast); the others are drawn
     at the figure's own size and left to the image processor, as a reader's figure is. `matplotlib_share` of the rows
     is drawn by matplotlib instead of the fast renderer. In `single_share` of the rows of two-image families one
-    image is missing, mostly the spectrum (which rarely comes alone). `full_share` of the rows asks one question in the
-    full form; the others ask each question with the probability that `question_shares` gives it (1 if it gives none),
-    the same questions in `question_group` neighbouring rows: a batch of rows of like length has little padding.
+    image is missing, mostly the spectrum (which rarely comes alone). In `full_share` of the row
+    groups every row asks one question in the full form; the others ask each question with the probability that
+    `question_shares` gives it (1 if it gives none). `question_group` neighbouring rows are a group and ask alike: a
+    batch of rows of like length has little padding.
     """
 
     families: tuple[str, ...]
@@ -62,7 +63,8 @@ class PlotSource:
         rng = random.Random(f"{self.seed} {self.split} {index // self.question_group}")
         shares = dict(self.question_shares)
         questions = [question for question in ALL_QUESTIONS if rng.random() < shares.get(question, 1.0)]
-        return plot_row(plot, self, f"{self.split}-{self.seed}-{index}", questions or ["q2"])
+        full = rng.random() < self.full_share
+        return plot_row(plot, self, f"{self.split}-{self.seed}-{index}", questions or ["q2"], full)
 
     def dataset(self, start: int, stop: int) -> Dataset:
         """A `datasets.Dataset` of rows start..stop-1 that renders when a row is read, so nothing is stored."""
@@ -77,8 +79,13 @@ class PlotSource:
         return indices.with_transform(render_rows)
 
 
-def plot_row(plot: Plot, source: PlotSource, row_id: str, questions: Sequence[str] = ALL_QUESTIONS) -> dict[str, Any]:
-    """{id, family, experiment_type, images, messages, labels}: images are PIL RGB; labels serve the ViT warm-up."""
+def plot_row(
+    plot: Plot, source: PlotSource, row_id: str, questions: Sequence[str] = ALL_QUESTIONS, full: bool = False
+) -> dict[str, Any]:
+    """{id, family, experiment_type, images, messages, labels}: images are PIL RGB; labels serve the ViT warm-up.
+
+    `full` asks one question, drawn by the plot's seed, in the full form instead of `questions` in the short one.
+    """
     rng = random.Random(plot.seed)
     backend: Literal["fast", "matplotlib"] = "matplotlib" if rng.random() < source.matplotlib_share else "fast"
     direct = source.direct_size is not None and backend == "fast" and rng.random() < source.direct_share
@@ -89,14 +96,13 @@ def plot_row(plot: Plot, source: PlotSource, row_id: str, questions: Sequence[st
         kept = scores.index(rng.random() < 0.8) if len(set(scores)) > 1 else rng.randrange(len(figures))
         truth, figures = dataclasses.replace(truth, panels=(truth.panels[kept],)), (figures[kept],)
     images = [render(figure, size=size, backend=backend) for figure in figures]
-    full = random.Random(plot.seed + 1) if rng.random() < source.full_share else None
-    if full is not None:
+    if full:
         questions = [rng.choice(QUESTIONS)]
     return {
         "id": row_id,
         "family": truth.family,
         "experiment_type": truth.experiment_type,
         "images": images,
-        "messages": conversation(truth, questions, len(images), full),
+        "messages": conversation(truth, questions, len(images), random.Random(plot.seed + 1) if full else None),
         "labels": {"experiment_type": truth.experiment_type, "reliability": truth.reliability, **truth.targets},
     }
