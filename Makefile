@@ -23,7 +23,7 @@ demo: install
 	$(BIN)/riverone read $(DEMO)/figures $(if $(FIGURES),"$(FIGURES)") --model $(DEMO)/model --threshold 0
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # A second environment with the core dependencies only: importing, loading and reading need nothing else.
 minimal: install

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Answers = Mapping[str, str]
 BUDGETS = {"q1": 160, "q2": 40, "q3": 96, "q4": 40, "q5": 96, "q6": 72}
-"""New tokens allowed per question; about twice the longest answer of the simulator."""
+"""New tokens allowed per question; above the longest answer of the simulator; q1 has as many for each image."""
 
 
 def model_answers(
@@ -44,7 +44,8 @@ def model_answers(
                 text = {"type": "text", "text": short_prompt(families[index], question)}
                 prompt = render(answerer.processor, [image] * len(figures[index]) + [text])
                 keys.append((index - start, question))
-                asks.append(Ask(index - start, prompt, budget=BUDGETS[question]))
+                budget = BUDGETS[question] * (len(figures[index]) if question == "q1" else 1)
+                asks.append(Ask(index - start, prompt, budget=budget))
         answered = answerer.answer([figures[index] for index in chunk], asks)
         rows: list[dict[str, str]] = [{} for _ in chunk]
         for (row, question), item in zip(keys, answered, strict=True):
