@@ -16,6 +16,7 @@ from riverone_hf.questions import (
     AxisTruth,
     Field,
     PanelTruth,
+    SitesTruth,
     Truth,
     write_answers,
 )
@@ -38,7 +39,9 @@ def truth_of(family: str) -> Truth:
     values = {f.name: f.choices[0] if f.kind == "enum" else EXAMPLES.get(f.kind, 1.25) for f in spec.fields}
     values = {f.name: [1.5, 2.5] if f.kind == "array_float_match" else values[f.name] for f in spec.fields}
     axis = AxisTruth("delay [us]", (0.0, 40.0))
-    return Truth(
+    kind, sites = (SitesTruth, {"sites": (values,)}) if spec.list_answer else (Truth, {})
+    return kind(
+        **sites,
         family=family,
         experiment_type=spec.types[0],
         outcome="Suboptimal parameters",
@@ -72,9 +75,6 @@ def answered(truth: Truth, probability: float = 0.9, weight: float = 0.8) -> dic
 def test_perfect_answers_come_back_whole(family: str) -> None:
     truth = truth_of(family)
     answers = answered(truth)
-    if FAMILIES[family].list_answer:
-        text = f"[{answers['q5'].text}]"
-        answers["q5"] = dataclasses.replace(answers["q5"], text=text, spans=((0, len(text), 0.9),))
     verdict = assemble(answers, family)
     assert (verdict.outcome, verdict.fit_reliability, verdict.status) == (
         truth.outcome,

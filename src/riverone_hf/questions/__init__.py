@@ -22,7 +22,7 @@ from .parse import (
     parse_reason,
 )
 from .prompts import PROMPT_VERSION, full_prompt, short_prompt
-from .truth import UNRELIABLE, AxisTruth, PanelTruth, Truth
+from .truth import UNRELIABLE, AxisTruth, PanelTruth, SitesTruth, Truth
 
 __all__ = [
     "ASSESSMENTS",
@@ -41,6 +41,7 @@ __all__ = [
     "Family",
     "Field",
     "PanelTruth",
+    "SitesTruth",
     "StatusAnswer",
     "Truth",
     "check_truth",
