@@ -198,7 +198,7 @@ def _arguments(spec: WarmupSpec | SftSpec, seed: int, folder: Path) -> dict[str,
     }
 
 
-class _RecordLog(TrainerCallback):
+class _StopOnBadLoss(TrainerCallback):
     """Raises when the loss is not finite, instead of training on."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -214,7 +214,7 @@ def _train(trainer: Trainer, spec: WarmupSpec | SftSpec, folder: Path) -> list[d
     checkpoint = last_complete_checkpoint(folder)
     ema.resume_from = checkpoint
     trainer.add_callback(ema)
-    trainer.add_callback(_RecordLog())
+    trainer.add_callback(_StopOnBadLoss())
     # Trainer's own console lines would break up the progress display.
     from transformers.trainer_callback import PrinterCallback
 
