@@ -14,13 +14,23 @@ MAY_IMPORT = {
     "model": set(),
     "questions": set(),
     "calibration": {"questions"},
+    "circuits": set(),
+    "qgp": {"circuits", "model"},
+    "multiplex": {"model"},
+    "additive": {"model"},
     "data": {"questions", "calibration"},
-    "train": {"model", "questions", "data"},
+    "train": {"model", "questions", "qgp", "data"},
     "reader": {"model", "questions"},
     "evaluate": {"model", "questions", "data", "reader"},
     "hub": {"model", "data", "evaluate"},
-    "build": {"model", "questions", "calibration", "data", "train", "reader", "evaluate", "hub"},
-    "cli": {"model", "questions", "calibration", "data", "train", "reader", "evaluate", "hub", "build"},
+    "build": {
+        *("model", "questions", "circuits", "qgp", "multiplex", "additive"),
+        *("calibration", "data", "train", "reader", "evaluate", "hub"),
+    },
+    "cli": {
+        *("model", "questions", "circuits", "qgp", "multiplex", "additive"),
+        *("calibration", "data", "train", "reader", "evaluate", "hub", "build"),
+    },
 }
 OPEN = {"errors", "__version__"}
 
