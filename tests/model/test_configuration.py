@@ -41,6 +41,8 @@ def test_round_trip_on_disk(tmp_path):
         ({"vision": {"num_attention_heads": 5}}, "multiple of num_attention_heads: got 32 and 5"),
         ({"vision": {"image_size": 33}}, "image_size must be a multiple of patch_size"),
         ({"vision": {"position_embedding": "none"}}, "got 'none'"),
+        ({"vision": {"patch_stem": "deep"}}, "got 'deep'"),
+        ({"vision": {"patch_stem": "conv", "patch_size": 2}}, "4 times a power of two"),
         ({"vision": {"num_position_embeddings": 15}}, "square number: got 15"),
         ({"vision": {"rotary": True, "num_attention_heads": 16}}, "head size"),
         ({"vision": {"hidden_size": 18, "num_attention_heads": 3, "position_embedding": "sincos"}}, "multiple of 4"),

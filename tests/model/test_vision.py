@@ -73,6 +73,7 @@ def test_norms_stay_per_layer_when_blocks_are_shared():
         {"position_embedding": "sincos"},
         {"position_embedding": "sincos", "rotary": True},
         {"patch_norm": True},
+        {"patch_stem": "conv"},
         {"merger_out_size": 20},
         {"merger_out_size": 20, "merger_hidden_size": 24},
         {"temporal_patch_size": 2},
@@ -167,6 +168,19 @@ def test_initialisation_covers_every_parameter():
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert 0.5 < model.embeddings.patch_embedding(torch.randn(8, 3, 32, 32)).std() < 1.5
     assert all((p == 0).all() for n, p in model.named_parameters() if n.endswith("bias"))
+
+
+def test_convolutional_stem_gives_one_vector_a_patch_and_sees_across_borders():
+    linear, conv = vision_model(), vision_model(patch_stem="conv")
+    size = conv.config.patch_size
+    tile = torch.zeros(1, 3, 32, 32)
+    spot = tile.clone()
+    spot[..., size - 1, size - 1] = 1.0  # the last pixel of the first patch
+    for model, overlaps in ((linear, False), (conv, True)):
+        change = (model.embeddings(spot) - model.embeddings(tile)).abs().sum(-1)[0]
+        assert change.shape == ((32 // size) ** 2,)
+        assert change[0] > 0
+        assert bool(change[1:].max() > 0) is overlaps
 
 
 def test_wrong_shapes_are_named():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,6 +211,17 @@ class _StopOnBadLoss(TrainerCallback):
             )
 
 
+@contextmanager
+def _cores_for_drawing(workers: int) -> Iterator[None]:
+    """Leave one core to each drawing process: threads that wait for a core that draws stop all the others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _train(trainer: Trainer, spec: WarmupSpec | SftSpec, folder: Path) -> list[dict[str, Any]]:
     ema = EmaCallback(spec.ema_decay)
     checkpoint = last_complete_checkpoint(folder)
@@ -219,7 +232,8 @@ def _train(trainer: Trainer, spec: WarmupSpec | SftSpec, folder: Path) -> list[d
     from transformers.trainer_callback import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with _cores_for_drawing(spec.data.workers):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     assert trainer.model is not None
     ema.copy_to(trainer.model)
     trainer.model.to(torch.float32).eval()

@@ -35,6 +35,8 @@ class RiverOneVisionConfig(PreTrainedConfig):
             grids interpolate it.
         position_embedding: `"learned"` or `"sincos"` (fixed 2-D sine/cosine, nothing stored).
         rotary: also rotate queries and keys by their row and column.
+        patch_stem: `"linear"` (one product per patch) or `"conv"` (a few small convolutions, learns sooner from
+            scratch; needs a `patch_size` of 4, 8, 16 ...).
         patch_norm: LayerNorm right after the patch embedding (helps training from scratch).
         layer_map: layer -> stored block (0-based). Sharing blocks means repeating an index.
         qkv_map: layer -> stored q/k/v set, by default `layer_map`.
@@ -59,6 +61,7 @@ class RiverOneVisionConfig(PreTrainedConfig):
     num_position_embeddings: int = None  # type: ignore[assignment]
     rotary: bool = False
     rotary_theta: float = 10000.0
+    patch_stem: str = "linear"
     patch_norm: bool = False
     # `None` is replaced when the configuration is built, so readers see the plain types.
     layer_map: list[int] = None  # type: ignore[assignment]
@@ -93,6 +96,17 @@ class RiverOneVisionConfig(PreTrainedConfig):
         _require(
             self.image_size % self.patch_size == 0,
             f"image_size must be a multiple of patch_size: got {self.image_size} and {self.patch_size}.",
+        )
+        _require(
+            self.patch_stem in ("linear", "conv"),
+            f'patch_stem must be "linear" or "conv": got {self.patch_stem!r}.',
+        )
+        steps = self.patch_size // 4
+        _require(
+            self.patch_stem == "linear"
+            or (self.patch_size == 4 * steps and steps.bit_count() == 1 and self.hidden_size % steps == 0),
+            'patch_stem="conv" needs a patch_size of 4 times a power of two, and a hidden_size that it divides: '
+            f"got {self.patch_size} and {self.hidden_size}.",
         )
         _require(
             self.position_embedding in ("learned", "sincos"),
