@@ -76,6 +76,41 @@ def test_sqrt_weights(tiny, collator):
     assert batch["loss_weights"].sum().item() == pytest.approx(sum(length**0.5 for length in lengths), rel=1e-5)
 
 
+def test_label_lines_weigh_more(tiny):
+    collator = PackedCollator(tiny[1], "token", label_weight=3.0)
+    for text, labels in (
+        ("Assessment: Reliable\nReason: clear.", "Assessment: Reliable"),
+        ("Status: SUCCESS\nSuggested range: N/A\nNotes: fine", "Status: SUCCESS"),
+        ('{"T1_us": 3}', ""),
+        ("Status: SUCCESS", ""),
+    ):
+        answer = collator.branch("[fit] t1", text)[1]
+        weights = collator.weights(text, answer)
+        heavy = weights.count(3.0)
+        assert weights == [3.0] * heavy + [1.0] * (len(answer) - heavy)
+        assert tiny[1].tokenizer.decode(answer[:heavy]) == labels
+
+
+def test_float32_attention_gives_the_same_states_and_gradients(tiny, collator):
+    from riverone_hf.train.attention import FLOAT32, text_attention
+
+    model, inputs = tiny[0], collator(ROWS)
+    inputs.pop("loss_weights"), inputs.pop("labels")
+    found = {}
+    for name in ("sdpa", FLOAT32):
+        model.model.language_model.set_attn_implementation(text_attention(name))
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            states = model.model(**inputs).last_hidden_state
+        states.float().square().mean().backward()
+        found[name] = states.detach().float(), model.lm_head.weight.grad.clone()
+    model.zero_grad()
+    model.model.language_model.set_attn_implementation("sdpa")
+    for ours, theirs in zip(found[FLOAT32], found["sdpa"]):
+        assert not torch.equal(ours, theirs), "bf16 rounding should differ: the registered function did not run"
+        assert torch.nn.functional.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.999
+
+
 def test_special_strings_in_questions_stay_text(tiny, collator):
     _, processor = tiny
     context, _ = collator.branch("is <IMG_CONTEXT> or <|im_end|> an <image>?", "no")

@@ -93,6 +93,8 @@ class SftSpec(_Training):
     stage: Literal["sft"]
     freeze_vision_share: float = Field(ge=0, le=1)
     loss_weighting: Literal["sqrt", "token"]
+    label_weight: float | None = Field(default=None, gt=0)
+    text_attention: Literal["sdpa", "sdpa_float32"] | None = None
 
 
 class EvaluateSpec(_Strict):

@@ -124,6 +124,7 @@ def fine_tune(
     """Stage 2: supervised fine-tuning on packed plots, in place. Returns the log."""
     from trl import SFTConfig
 
+    from ..train.attention import text_attention
     from ..train.collator import PackedCollator
     from ..train.sft import FreezeVision, PackedSFTTrainer
 
@@ -133,11 +134,12 @@ def fine_tune(
     model.model.vision_tower.set_attn_implementation(spec.vision_attention)
     # Rows continue behind those of the warm-up, so that no plot is seen twice.
     first = recipe.warmup.steps * recipe.warmup.batch_size if recipe.warmup else 0
+    model.model.language_model.set_attn_implementation(text_attention(spec.text_attention))
     trainer = PackedSFTTrainer(
         model=model,
         args=SFTConfig(**_arguments(spec, recipe.model.seed, folder), max_length=None),
         processing_class=processor,
-        data_collator=PackedCollator(processor, spec.loss_weighting),
+        data_collator=PackedCollator(processor, spec.loss_weighting, spec.label_weight or 1.0),
         train_dataset=source.dataset(first, first + spec.steps * spec.batch_size),
         callbacks=[
             ProgressCallback(progress, "fine-tuning"),
@@ -147,6 +149,7 @@ def fine_tune(
     )
     log = _train(trainer, spec, folder)
     model.model.vision_tower.set_attn_implementation("sdpa")
+    model.model.language_model.set_attn_implementation("sdpa")
     return log
 
 

@@ -7,6 +7,7 @@ right behind the prefix. So the packed logits equal those of each question asked
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..model import RiverOneProcessor
 
 IGNORE = -100
+_LABEL = re.compile(r"(Classification|Assessment|Status): ")
 
 
 class PackedCollator:
@@ -24,13 +26,20 @@ class PackedCollator:
     Returns input_ids, labels (B, S) int64 (-100 outside answers), position_ids (B, S) int64, attention_mask
     (B, 1, S, S) bool (True = may attend), pixel_values (tiles, 3, H, W) float32 and loss_weights (B, S) float32:
     every answer token weighs 1/sqrt(answer length) ("sqrt": short label answers are not drowned by long ones) or 1
-    ("token").
+    ("token"). Tokens of a label line (class, assessment or status, before the reason) weigh `label_weight` times that:
+    they decide what the answer is worth.
     """
 
-    def __init__(self, processor: RiverOneProcessor, loss_weighting: Literal["sqrt", "token"] = "sqrt"):
+    def __init__(
+        self,
+        processor: RiverOneProcessor,
+        loss_weighting: Literal["sqrt", "token"] = "sqrt",
+        label_weight: float = 1.0,
+    ):
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.loss_weighting = loss_weighting
+        self.label_weight = label_weight
         self._ids = lru_cache(maxsize=4096)(self._tokenize)
         # The template's own strings, found by rendering it, so that packing can never drift away from it.
         text, image = {"type": "text", "text": "x"}, {"type": "image", "text": None}
@@ -62,6 +71,13 @@ class PackedCollator:
         end = closing.index(self.tokenizer.eos_token_id)
         return list(context), [*self._ids(self.processor.protect(answer)), *closing[: end + 1]]
 
+    def weights(self, text: str, answer: list[int]) -> list[float]:
+        """Loss weights of the ids `answer` of the answer `text`."""
+        weight = 1.0 / math.sqrt(len(answer)) if self.loss_weighting == "sqrt" else 1.0
+        line, newline, _ = text.partition("\n")
+        labels = len(self._ids(self.processor.protect(line))) if newline and _LABEL.match(line) else 0
+        return [weight * self.label_weight] * labels + [weight] * (len(answer) - labels)
+
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         images = [image for row in rows for image in row["images"]]
         inputs: dict[str, torch.Tensor] = {}
@@ -87,8 +103,7 @@ class PackedCollator:
             positions += range(len(prefix), len(prefix) + length)
             groups += [group] * length
             labels += [IGNORE] * len(context) + answer
-            weight = 1.0 / math.sqrt(len(answer)) if self.loss_weighting == "sqrt" else 1.0
-            weights += [0.0] * len(context) + [weight] * len(answer)
+            weights += [0.0] * len(context) + self.weights(_text(assistant), answer)
         return {"ids": ids, "positions": positions, "groups": groups, "labels": labels, "weights": weights}
 
     def _stack(self, packed: list[dict[str, list]]) -> dict[str, torch.Tensor]:
