@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 FIGURES ?=
 DEMO ?= demo
 
-.PHONY: demo test minimal check install clean
+.PHONY: demo test torchquantum minimal check install clean
 
 install: $(VENV)/.installed
 
@@ -24,6 +24,12 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Other simulators beside ours: installs torchquantum (without its dependencies) and PennyLane, and compares.
+torchquantum: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/torchquantum.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/pennylane.txt
+	RIVERONE_REFERENCE_BACKENDS=1 $(BIN)/python -m pytest tests/circuits/reference
 
 # A second environment with the core dependencies only: importing, loading and reading need nothing else.
 minimal: install

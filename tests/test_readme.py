@@ -26,7 +26,7 @@ SHELL = [line.split("#")[0].strip() for language, code in BLOCKS if language == 
 def calibration_data(tmp_path_factory):
     """The data set of the README's own command."""
     out = tmp_path_factory.mktemp("readme") / "calibration-data"
-    line = next(line for line in SHELL if line.startswith("riverone data build"))
+    line = next(line for line in SHELL if line.startswith("riverone data build calibration"))
     words = [word if word != "calibration-data" else str(out) for word in shlex.split(line)[1:]]
     done = run([sys.executable, "-m", "riverone_hf", *words], out.parent)
     assert done.returncode == 0, done.stderr
@@ -38,6 +38,9 @@ def desk(tmp_path, smoke_folder, calibration_data):
     """A folder with what the README's reader has: a figure, a model, a data set."""
     (tmp_path / "my-model").symlink_to(smoke_folder)
     (tmp_path / "calibration-data").symlink_to(calibration_data)
+    (tmp_path / "text.txt").write_text("\n".join(f"T1 is {n} us, the fit is good." for n in range(200)))
+    (tmp_path / "benchmark").mkdir()
+    render(draw("gmm", 5).figures[0]).save(tmp_path / "benchmark" / "figure.png")
     render(draw("t1", 3).figures[0]).save(tmp_path / "figure.png")
     return tmp_path
 
@@ -56,7 +59,7 @@ def run(command, desk, **environment):
 
 def test_all_blocks_are_known():
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
-    assert len(PYTHON) == 4 and len(SHELL) >= 11
+    assert len(PYTHON) == 4 and len(SHELL) >= 19
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.split("\n")[0])
@@ -76,7 +79,7 @@ def test_shell_line(line, desk):
         return
     assert words[0] == "riverone"
     command = [sys.executable, "-m", "riverone_hf", *words[1:]]
-    if words[1:3] == ["data", "build"]:
+    if words[1:4] == ["data", "build", "calibration"]:
         assert (desk / "calibration-data" / "README.md").is_file()
     elif words[1] == "build":
         # Training for a quarter of an hour is not a test: here the finished folder of another recipe is refused.
@@ -84,17 +87,27 @@ def test_shell_line(line, desk):
         assert done.returncode == 2 and "not empty" in done.stderr, done.stderr
     elif words[1] == "push":
         command = [word.replace("your-name", USER) for word in command]
+        if words[2] == "dataset":
+            build = next(line for line in SHELL if line.startswith("riverone data build drift"))
+            assert run([sys.executable, "-m", "riverone_hf", *shlex.split(build)[1:]], desk).returncode == 0
         with LoopbackHub(desk / "hub").serve() as hub:
             environment = {**hub.client_env(desk / "hf"), "HF_HUB_OFFLINE": "0"}
             done = run(command, desk, **environment)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip().endswith(f"{USER}/riverone-nano")
-    elif words[1] == "demo":
+        assert done.stdout.strip().endswith(words[4].replace("your-name", USER))
+    elif words[1] in ("demo", "serve"):
         done = run([*command, "--help"], desk)
-        assert done.returncode == 0 and "--model" in done.stdout
+        assert done.returncode == 0 and {"demo": "--model", "serve": "MODEL"}[words[1]] in done.stdout
     else:
-        done = run(command, desk)
+        short = {
+            "train": ["steps=1", "batch_size=2", "warmup_steps=1"],
+            "eval": ["--limit", "2"],
+            "compress": ["--samples", "4", "--length", "64"],
+        }
+        done = run([*command, *short.get(words[1], [])], desk)
         assert done.returncode == 0, done.stderr
+        if "--out" in words:
+            assert any((desk / words[words.index("--out") + 1]).iterdir())
         if "--json" in words:
             assert json.loads(done.stdout)[0]["family"] == "t1"
 

@@ -24,6 +24,8 @@ from riverone_hf.reader.loading import load_model
 SHORT = [
     "model.tokenizer.plots=20",
     "model.image.image_size=64",
+    "sft_icl=off",
+    "mpo=off",
     "warmup.steps=6",
     "warmup.batch_size=4",
     "warmup.save_steps=2",
@@ -47,16 +49,21 @@ def test_smoke_writes_a_whole_model(smoke_folder):
     build = json.loads((smoke_folder / "build.json").read_text())
     assert build["seed"] == load_recipe("smoke").model.seed
     assert build["versions"]["torch"] == torch.__version__
-    assert set(build["seconds"]) == {"model", "warmup", "sft", "evaluate"}
+    assert set(build["seconds"]) == {"model", "warmup", "sft_icl", "sft", "mpo", "evaluate"}
 
 
 def test_smoke_metrics_have_their_floors(smoke_folder):
     metrics = json.loads((smoke_folder / "metrics.json").read_text())
     rows = {row["name"]: row for row in metrics["rows"]}
+    others = {f"smoke, {form}": rows.pop(f"smoke, {form}") for form in ("full prompts", "in context")}
     assert set(rows) == {"smoke", "smoke, blank image", "majority class", "majority class of the family"}
     assert "not for use" in metrics["use"]
+    spec = load_recipe("smoke").evaluate
+    assert [row["n"] for row in others.values()] == [spec.full_form_plots, spec.in_context_plots]
+    shown = others["smoke, in context"]["scores"]
+    assert shown["q2"] is shown["mean"] is None and shown["q5"] is not None and shown["q6"] is not None
     for row in rows.values():
-        assert row["n"] == load_recipe("smoke").evaluate.plots
+        assert row["n"] == spec.plots
         assert set(row["scores"]) == {"q1_enums", "q2", "q4", "q5", "q5_values", "q6", "mean"}
 
 
@@ -65,6 +72,13 @@ def test_smoke_has_learned_something(smoke_folder):
     log = json.loads((smoke_folder / "training.json").read_text())["sft"]
     losses = [float(entry["loss"]) for entry in log if "loss" in entry]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_smoke_prefers_right_answers(smoke_folder):
+    """Preference training starts from its reference, and then right answers gain on wrong ones."""
+    log = json.loads((smoke_folder / "training.json").read_text())["mpo"]
+    margins = [entry["rewards/margins"] for entry in log if "rewards/margins" in entry]
+    assert len(margins) == 4 and margins[-1] > margins[0]
 
 
 def test_finished_build_is_left_alone(smoke_folder):

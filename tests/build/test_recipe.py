@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from riverone_hf.build import list_recipes, load_recipe
-from riverone_hf.build.recipe import recipes_folder
+from riverone_hf.build.recipe import check_stage, load_stage, recipes_folder
 from riverone_hf.errors import RecipeError
+from riverone_hf.model import vision_riverone
 
 ALL = list_recipes()
+STAGE_FILES = sorted(recipes_folder().glob("*/[0-9]_*.yaml"))
 
 
 def test_shipped_recipes():
@@ -27,8 +29,13 @@ def test_recipe_is_valid_and_its_config_builds(name):
     recipe = load_recipe(name)
     with torch.device("meta"):
         RiverOneForConditionalGeneration(model_config(recipe))
-    if recipe.model.status == "parsed, never run":
-        assert recipe.stages == ["model"]
+    if name != "4b":
+        assert recipe.model.tokenizer is not None, "only a recipe of base checkpoints brings its own tokenizer"
+
+
+@pytest.mark.parametrize("path", STAGE_FILES, ids=lambda path: "/".join(path.parts[-2:]))
+def test_every_stage_file_is_valid(path):
+    check_stage(path)
 
 
 @pytest.mark.parametrize("path", sorted(recipes_folder().glob("*/*.yaml")), ids=lambda path: "/".join(path.parts[-2:]))
@@ -63,6 +70,10 @@ def test_4b_has_the_counts_of_the_specification():
         (["sft.steps=many"], "sft.steps"),
         (["sft.steps=0"], "greater than or equal to 1"),
         (["warmup.data.workers=-1"], "warmup.data.workers"),
+        (["model=off"], "override 'model=off'"),
+        (["share=off"], "override 'share=off'"),
+        (["mpo.beta=0"], "mpo.beta"),
+        (["sft.freeze=[ears]"], "override 'sft.freeze="),
     ],
 )
 def test_bad_overrides(overrides, message):
@@ -74,6 +85,46 @@ def test_override_changes_the_fingerprint():
     assert load_recipe("smoke", ["sft.steps=61"]).fingerprint() != load_recipe("smoke").fingerprint()
 
 
+def test_stages_can_be_left_out():
+    assert load_recipe("smoke", ["mpo=off", "sft_icl=off"]).stages == ["model", "warmup", "sft", "evaluate"]
+
+
+def test_fields_that_came_later_change_no_older_fingerprint():
+    """A build that was begun before a field existed can go on: unset fields are not part of the fingerprint."""
+    recipe = load_recipe("smoke", ["mpo=off", "sft_icl=off"])
+    said = recipe.model_dump(exclude_none=True)
+    assert "mpo" not in said and "accumulate" not in said["sft"] and "validation" not in said["warmup"]
+    assert recipe.model_copy(update={"sft": recipe.sft.model_copy(update={"accumulate": 2})}).fingerprint() != (
+        recipe.fingerprint()
+    )
+
+
+def test_one_stage_by_its_file():
+    file = recipes_folder() / "smoke" / "3_sft.yaml"
+    model = load_recipe("smoke").model.model_dump()
+    recipe = load_stage(file, ["steps=7", "lora.rank=3"], model)
+    assert recipe.stages == ["model", "sft"] and (recipe.sft.steps, recipe.sft.lora.rank) == (7, 3)
+    for override in ("stepz=7", "sft.steps=7", "steps"):
+        with pytest.raises(RecipeError, match="override"):
+            load_stage(file, [override], model)
+    with pytest.raises(RecipeError, match="no recipe file"):
+        load_stage(file.with_name("9_none.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted(recipes_folder().glob("accelerate/*.yaml")), ids=lambda path: path.name)
+def test_accelerate_reads_its_configurations(path):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config = load_config_from_file(str(path))
+    assert config.num_processes > 1 and "parsed, never run" in path.read_text(encoding="utf-8")
+    from accelerate.commands.launch import launch_command_parser
+
+    known = {action.dest for action in launch_command_parser()._actions}
+    assert set(config.fsdp_config) <= known, "accelerate ignores a key that it does not know"
+    for name in config.fsdp_config.get("fsdp_transformer_layer_cls_to_wrap", "").split(","):
+        assert not name or name == "Qwen3DecoderLayer" or hasattr(vision_riverone, name)
+
+
 def test_unknown_recipe_names_the_known():
     with pytest.raises(RecipeError, match=r"no recipe 'tiny'. Expected one of .*nano"):
         load_recipe("tiny")
@@ -82,7 +133,7 @@ def test_unknown_recipe_names_the_known():
 def test_unknown_key_and_broken_yaml(tmp_path):
     folder = tmp_path / "mine"
     shutil.copytree(recipes_folder() / "smoke", folder)
-    path = folder / "2_sft.yaml"
+    path = folder / "3_sft.yaml"
     good = path.read_text()
     path.write_text(good + "learningrate: 3\n")
     with pytest.raises(RecipeError, match=r"sft.learningrate: Extra inputs"):

@@ -112,7 +112,7 @@ def test_fitted_plateaus_agree_with_an_independent_fit_of_the_points() -> None:
         if inner.sum() < 5:
             continue
         best, _ = curve_fit(lambda v, f, c, k: f + k * (v - c) ** 2, x[inner], y[inner], p0=[plateaus[1], middle, 0.0])
-        assert abs(best[0] / plateaus[1] - 1) < 0.02
+        assert abs(best[0] / plateaus[1] - 1) < 0.001, seed
         height = panels[0].ylim[1] - panels[0].ylim[0]
         assert abs(best[0] - plateaus[1]) < 0.05 * height, seed
         checked += 1

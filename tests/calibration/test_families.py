@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from riverone_hf.calibration import draw
-from riverone_hf.calibration.physics import Exponential, fit_exponential
+from riverone_hf.calibration.physics import Exponential, decade_below, fit_exponential
 from riverone_hf.calibration.plot import Plot, family_module
 from riverone_hf.calibration.scene import Panel, Series
 from riverone_hf.errors import QuestionError
@@ -255,7 +255,11 @@ def test_drag_optimum_is_where_the_points_cross() -> None:
             assert a[0] * b[0] < 0
             assert numbers(plot)["intersection_clear"] == (low < crossing < high)
             if name != "drag_failure_position_far_offset":
-                assert abs(crossing - numbers(plot)["optimal_alpha_inv"]) < 0.08 * (high - low), plot.seed
+                told = numbers(plot)["optimal_alpha_inv"]
+                assert abs(crossing - told) < 0.08 * (high - low), plot.seed
+                if plot.truth.reliability == "Reliable":
+                    # Printed in steps of the axis: half of one is allowed on top.
+                    assert abs(crossing - told) < 0.02 * abs(told) + 0.5 * decade_below(high - low), plot.seed
                 centred = 0.25 <= (crossing - low) / (high - low) <= 0.75
                 assert centred == (plot.truth.status == "SUCCESS"), plot.seed
 

@@ -123,7 +123,8 @@ def test_sweet_spot_is_recovered_from_the_points() -> None:
             return f - k * u**2 - q * u**4
 
         best, _ = curve_fit(model, x, y, p0=[frequency, 0.0, float(np.ptp(y)), 0.0], maxfev=5000)
-        assert abs(best[0] / frequency - 1) < 0.02
+        # A quartic is not quite the arc; the audit's fit is held to the 0.1 % of the field.
+        assert abs(best[0] / frequency - 1) < 0.002, seed
         assert abs(best[0] - frequency) < 0.04 * (panel.ylim[1] - panel.ylim[0]) * ghz(panel), seed
         checked += 1
     assert checked == SEEDS

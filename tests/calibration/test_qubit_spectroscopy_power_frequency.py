@@ -89,7 +89,9 @@ def test_f01_is_recovered_from_the_upper_half_of_the_magnitude(short: str) -> No
         values, (low, high) = upright(panels[0])
         profile = values[-max(3, values.shape[0] // 3) :].mean(axis=0)
         centre, _, _, _ = fitted(profile, truth.targets["position"], 0.05)
-        assert abs(low + centre * (high - low) - numbers(truth)["f01_MHz"]) < 0.02 * (high - low), seed
+        found, told = low + centre * (high - low), numbers(truth)["f01_MHz"]
+        # 2 % of the window, and the field's own tolerance.
+        assert abs(found - told) < min(0.02 * (high - low), 0.001 * told), seed
 
 
 def test_line_widths_obey_their_rule() -> None:

@@ -74,7 +74,7 @@ def test_reported_features_stand_out_of_the_drawn_magnitude(experiment_type: str
 
 def test_zoomed_resonance_and_contrast_are_recovered_by_a_fit() -> None:
     curve_fit = pytest.importorskip("scipy.optimize").curve_fit
-    checked = 0
+    checked = close = 0
     for seed in range(120):
         truth, panels = simulated("res_spec_success_zoomed_resonator", seed)
         x, y = linear(panels[0])
@@ -98,9 +98,13 @@ def test_zoomed_resonance_and_contrast_are_recovered_by_a_fit() -> None:
         lowest = x[0] + grid[notch(grid, *best).argmin()] * (x[-1] - x[0])
         assert abs(lowest - numbers(truth)["resonance_freq_GHz"][0]) < 0.02 * (x[-1] - x[0]), seed
         contrast = 1 - notch(grid, *best).min() / best[4]
-        assert abs(contrast - numbers(truth)["contrast"][0]) < 0.06, seed
+        told = numbers(truth)["contrast"][0]
+        assert abs(contrast - told) < 0.06, seed
+        close += abs(contrast - told) < 0.02 * told + 0.005
         checked += 1
     assert checked > 15
+    # Within 2 % and half a printed digit, but for the noise of the scattered lowest points.
+    assert close > 0.75 * checked
 
 
 @pytest.mark.parametrize("experiment_type", [name for name in res_spec.TYPES if "failure" in name])

@@ -41,7 +41,10 @@ def test_the_flat_files_are_all_there():
 
 def test_fresh_process_gives_the_same_answers(tmp_path):
     config = tiny_config(
-        vision={"layer_map": [0, 0, 1], "position_embedding": "sincos", "rotary": True, "merger_out_size": 20}
+        vision={
+            **{"layer_map": [0, 0, 1], "position_embedding": "sincos", "rotary": True, "merger_out_size": 20},
+            **{"head_mixing": [1], "local_conv": [2], "patch_stem": "conv"},
+        }
     )
     model, processor = tiny_model(config), tiny_processor(config, crop_to_patches=True, max_patches=2)
     folder, figure, home = tmp_path / "model", tmp_path / "figure.png", tmp_path / "home"
@@ -75,7 +78,7 @@ def test_fresh_process_gives_the_same_answers(tmp_path):
     assert (
         {path.name for path in folder.glob("*_riverone.py")}
         >= {path.name for path in Path(f"{folder}-again").glob("*_riverone.py")}
-        >= {"configuration_riverone.py", "modeling_riverone.py", "vision_riverone.py"}
+        >= {"configuration_riverone.py", "modeling_riverone.py", "vision_riverone.py", "transforms_riverone.py"}
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from riverone_hf.data import PlotSource
+from riverone_hf.data import InContextSource, PlotSource
 from riverone_hf.train.collator import IGNORE, PackedCollator
 
 ROWS = [PlotSource(("t1", "ramsey_t2star")).row(index) for index in range(2)]
@@ -123,3 +123,41 @@ def test_padding_makes_no_nan(tiny, collator):
     batch = collator([ROWS[0], {**ROWS[1], "messages": ROWS[1]["messages"][:2]}])
     batch.pop("loss_weights")
     assert torch.isfinite(model(**batch).loss)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_solved_examples_are_collated_as_the_processor_does(tiny, collator, full):
+    model, processor = tiny
+    source = InContextSource(PlotSource(("t1", "ramsey_t2star")), pool=8)
+    rows = [source.shown_row(index, "q6", full) for index in range(2)]
+    batch = collator([*rows, ROWS[0]])
+    batch.pop("loss_weights")
+    labels = batch.pop("labels")
+    with torch.no_grad():
+        together = model(**batch).logits
+    for index, row in enumerate(rows):
+        images = iter(row["images"])
+        content = [
+            {"type": "image", "image": next(images)} if part["type"] == "image" else part
+            for part in row["messages"][0]["content"]
+        ]
+        alone = processor.apply_chat_template(
+            [{"role": "user", "content": content}, row["messages"][1]],
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        size = alone["input_ids"].shape[1] - 1  # the newline behind the turn is dropped
+        assert torch.equal(batch["input_ids"][index, :size], alone["input_ids"][0, :size])
+        with torch.no_grad():
+            logits = model(**alone).logits[0]
+        torch.testing.assert_close(together[index, :size], logits[:size], rtol=1e-3, atol=1e-3)
+        trained = labels[index][labels[index] != IGNORE]
+        answer = row["messages"][1]["content"][0]["text"]
+        assert processor.tokenizer.decode(trained) == answer + "<|im_end|>"
+
+
+def test_examples_belong_to_one_question(tiny, collator):
+    row = InContextSource(PlotSource(("t1",)), pool=4).shown_row(0, "q6")
+    with pytest.raises(ValueError, match="4 messages with images between texts"):
+        collator([{**row, "messages": row["messages"] * 2}])

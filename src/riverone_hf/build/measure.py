@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from ..data import DATA_VERSION, PlotSource
+from ..data import DATA_VERSION, InContextSource, PlotSource
 from ..questions import write_answers
 from .progress import StageProgress
 from .recipe import Recipe
 
 if TYPE_CHECKING:
     from ..model import RiverOneForConditionalGeneration, RiverOneProcessor
+    from ..reader.generate import Answerer
 
 
 def measure(
@@ -58,7 +59,7 @@ def measure(
     for name, per_family in (("majority class", False), ("majority class of the family", True)):
         majority = MajorityClass(known, per_family)
         answers[name] = [majority.answers(family) for family in names]
-    steps = sum(stage.steps for stage in (recipe.warmup, recipe.sft) if stage is not None)
+    steps = sum(stage.steps for stage in (recipe.warmup, recipe.sft_icl, recipe.sft, recipe.mpo) if stage is not None)
     parameters = model.num_parameters()
     size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     common = {"seed": recipe.model.seed, "n": spec.plots, "commit": commit(), "data_version": DATA_VERSION}
@@ -71,6 +72,7 @@ def measure(
         "seconds": seconds,
     }
     untrained = dict.fromkeys(trained)
+    others = _other_forms(answerer, recipe, source, progress)
     return [
         {
             "name": name,
@@ -79,7 +81,27 @@ def measure(
             **evaluate_answers(names, given, references),
         }
         for name, given in answers.items()
-    ]
+    ] + [{"name": f"{recipe.name}, {form}", **common, "n": n, **trained, **scores} for form, n, scores in others]
+
+
+def _other_forms(
+    answerer: Answerer, recipe: Recipe, source: PlotSource, progress: StageProgress
+) -> list[tuple[str, int, dict[str, Any]]]:
+    """(form, plots, {"scores", "ci95"}) of the other prompt forms that the recipe asks for."""
+    from .forms import SHOWN, full_form_scores, in_context_scores
+
+    spec, forms = recipe.evaluate, []
+    assert spec is not None
+    if spec.full_form_plots:
+        progress.stage("full prompts", spec.full_form_plots * len(ASKED))
+        scores = full_form_scores(answerer, source, spec.full_form_plots, ASKED, 5 * spec.batch_size, progress.advance)
+        forms.append(("full prompts", spec.full_form_plots, scores))
+    if spec.in_context_plots:
+        progress.stage("in context", spec.in_context_plots * len(SHOWN))
+        shown = InContextSource(source, pool=32)
+        scores = in_context_scores(answerer, shown, spec.in_context_plots, spec.batch_size, progress.advance)
+        forms.append(("in context", spec.in_context_plots, scores))
+    return forms
 
 
 ASKED = ("q1", "q2", "q4", "q5", "q6")

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..errors import RecipeError
 
@@ -53,6 +53,31 @@ class ModelSpec(_Strict):
     tie_word_embeddings: bool
 
 
+class MixtureSource(_Strict):
+    """One source of a mixture: a built folder or Hub id (`data`), or with `data` None the simulator.
+
+    `weight` None is the number of its rows; the simulator has no end and needs one.
+    """
+
+    data: str | None = None
+    weight: float | None = Field(default=None, gt=0)
+
+
+class MixtureSpec(_Strict):
+    """Sources by name and the temperature of their weights; see `data.mixture`."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    sources: dict[str, MixtureSource] = Field(min_length=1)
+
+    @field_validator("sources")
+    @classmethod
+    def _weighed(cls, sources: dict[str, MixtureSource]) -> dict[str, MixtureSource]:
+        for name, source in sources.items():
+            if source.data is None and source.weight is None:
+                raise ValueError(f"{name} has no data: it is the simulator, which needs a weight")
+        return sources
+
+
 class DataSpec(_Strict):
     """How training plots are drawn; see `data.PlotSource`."""
 
@@ -61,14 +86,46 @@ class DataSpec(_Strict):
     full_share: float = Field(default=0.0, ge=0, le=1)
     single_share: float = Field(default=0.0, ge=0, le=1)
     question_shares: dict[str, float] = Field(default_factory=dict)
+    mixture: MixtureSpec | None = None
     workers: int = Field(ge=0)
 
 
+class InContextSpec(_Strict):
+    """Which part of the batches shows solved examples before the question; see `data.InContextSource`."""
+
+    share: float = Field(ge=0, le=1)
+    full_share: float = Field(ge=0, le=1)
+    pool: int = Field(ge=1)
+
+
+class ValidationSpec(_Strict):
+    """Keep the weights with the best strict score on validation plots, looked at every so many steps."""
+
+    every_steps: int = Field(ge=1)
+    plots: int = Field(ge=1)
+
+
+class LoraSpec(_Strict):
+    """Low-rank adapters on the language model, used with `--peft`."""
+
+    rank: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    learning_rate: float = Field(gt=0)
+
+
 class _Training(_Strict):
+    # Fields that came later are None by default and stay out of fingerprints, so that old builds can go on.
+    freeze: list[Literal["vision_tower", "projector", "language_model"]] | None = None
+    log_to: Literal["none", "tensorboard", "trackio"] | None = None
+    validation: ValidationSpec | None = None
+    regularizer_weight: float | None = Field(default=None, ge=0)
+    accumulate: int | None = Field(default=None, ge=1)
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    muon_lr: float = Field(gt=0)
+    muon_lr: float | None = Field(gt=0)
+    """None: AdamW for every parameter."""
     weight_decay: float = Field(ge=0)
     warmup_steps: int = Field(ge=0)
     max_grad_norm: float = Field(gt=0)
@@ -84,7 +141,15 @@ class WarmupSpec(_Training):
     """Stage 1: the ViT learns the simulator's labels."""
 
     stage: Literal["warmup"]
+    muon_lr: float = Field(gt=0)
     target_weight: float = Field(ge=0)
+
+    @field_validator("data")
+    @classmethod
+    def _simulator_only(cls, data: DataSpec) -> DataSpec:
+        if data.mixture is not None:
+            raise ValueError("the warm-up learns from the simulator's own facts: expected no mixture")
+        return data
 
 
 class SftSpec(_Training):
@@ -95,6 +160,46 @@ class SftSpec(_Training):
     loss_weighting: Literal["sqrt", "token"]
     label_weight: float | None = Field(default=None, gt=0)
     text_attention: Literal["sdpa", "sdpa_float32"] | None = None
+    in_context: InContextSpec | None = None
+    own_share: float | None = Field(default=None, gt=0, le=1)
+    peft: bool | None = None
+    lora: LoraSpec | None = None
+
+
+class SftIclSpec(SftSpec):
+    """Before `sft`: the same, on questions with solved examples before them."""
+
+    stage: Literal["sft_icl"]  # type: ignore[assignment]
+    in_context: InContextSpec
+
+
+class MpoWeights(_Strict):
+    """Weights of the three losses of MPO: DPO, BCO and likelihood of the chosen answer (SPEC 1.7)."""
+
+    preference: float = Field(ge=0)
+    quality: float = Field(ge=0)
+    generation: float = Field(ge=0)
+
+
+class MiningSpec(_Strict):
+    """Mistakes that the model itself samples before the stage begins; `share` of the pairs use one."""
+
+    plots: int = Field(ge=0)
+    share: float = Field(ge=0, le=1)
+    temperature: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+
+
+class MpoSpec(_Training):
+    """After `sft`: mixed preference optimization on a right and a wrong answer to the same question."""
+
+    stage: Literal["mpo"]
+    muon_lr: float | None = Field(default=None, gt=0)
+    beta: float = Field(gt=0)
+    weights: MpoWeights
+    mining: MiningSpec
+    peft: bool | None = None
+    lora: LoraSpec | None = None
 
 
 class EvaluateSpec(_Strict):
@@ -106,12 +211,16 @@ class EvaluateSpec(_Strict):
     matplotlib_share: float = Field(ge=0, le=1)
     majority_plots: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+    full_form_plots: int | None = Field(default=None, ge=1)
+    in_context_plots: int | None = Field(default=None, ge=1)
 
 
 _SPECS: dict[str, type[_Strict]] = {
     "model": ModelSpec,
     "warmup": WarmupSpec,
+    "sft_icl": SftIclSpec,
     "sft": SftSpec,
+    "mpo": MpoSpec,
     "evaluate": EvaluateSpec,
 }
 
@@ -122,7 +231,9 @@ class Recipe(_Strict):
     name: str
     model: ModelSpec
     warmup: WarmupSpec | None = None
+    sft_icl: SftIclSpec | None = None
     sft: SftSpec | None = None
+    mpo: MpoSpec | None = None
     evaluate: EvaluateSpec | None = None
 
     @property
@@ -132,7 +243,8 @@ class Recipe(_Strict):
 
     def fingerprint(self) -> str:
         """SHA-256 of everything that decides the result; a build only continues work of the same fingerprint."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        said = self.model_dump(exclude_none=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def recipes_folder() -> Path:
@@ -149,34 +261,68 @@ def list_recipes() -> list[str]:
 def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     """Read a shipped recipe by name, or a folder of stage files, and apply `stage.key=value` overrides.
 
-    Raises RecipeError for unknown recipes, files, keys or values out of range, naming the file and the key.
+    `stage=off` leaves a stage out. Raises RecipeError for unknown recipes, files, keys or values out of range, naming
+    the file and the key.
     """
-    import yaml
-
     folder = Path(name) if Path(name).is_dir() else recipes_folder() / name
     files = sorted(folder.glob("[0-9]_*.yaml")) if folder.is_dir() else []
     if not files:
         raise RecipeError(
             f"no recipe {name!r}. Expected one of {', '.join(list_recipes())}, or a folder with 0_model.yaml in it"
         )
-    raw: dict[str, dict[str, Any]] = {}
-    for path in files:
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-        stage = content.get("stage") if isinstance(content, dict) else None
-        if stage not in _SPECS or path.stem.partition("_")[2] != stage:
-            raise RecipeError(f"{path}: stage is {stage!r}; expected the file name's, one of {', '.join(_SPECS)}")
-        raw[stage] = content
+    raw = dict(_read_stage(path) for path in files)
     for override in overrides or []:
         _override(raw, override)
+    return _checked(folder.name, raw)
+
+
+def load_stage(file: Path, overrides: list[str] | None = None, model: dict[str, Any] | None = None) -> Recipe:
+    """The recipe that holds only the stage of one YAML file, with `key=value` overrides of that stage.
+
+    `model` is stage 0 for the others: families, seed and image of the model that is trained. Raises RecipeError.
+    """
+    if not file.is_file():
+        raise RecipeError(f"no recipe file {file}. Expected a stage file, e.g. {recipes_folder() / 'smoke/3_sft.yaml'}")
+    stage, content = _read_stage(file)
+    raw = {"model": model or {}} | {stage: content}
+    for override in overrides or []:
+        _override(raw, f"{stage}.{override}")
+    return _checked(f"{file.absolute().parent.name}/{file.name}", raw)
+
+
+def _read_stage(path: Path) -> tuple[str, dict[str, Any]]:
+    import yaml
+
     try:
-        return Recipe(name=folder.name, **raw)  # type: ignore[arg-type]
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    stage = content.get("stage") if isinstance(content, dict) else None
+    if stage not in _SPECS or path.stem.partition("_")[2] != stage:
+        raise RecipeError(f"{path}: stage is {stage!r}; expected the file name's, one of {', '.join(_SPECS)}")
+    return stage, content
+
+
+def check_stage(file: Path) -> None:
+    """Raise RecipeError unless `file` is a valid stage file."""
+    stage, content = _read_stage(file)
+    try:
+        _SPECS[stage](**content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"recipe {folder.name}: {where}: {first['msg']} (got {first.get('input')!r:.80})") from None
+        raise _refusal(str(file), error) from None
+
+
+def _checked(name: str, raw: dict[str, dict[str, Any]]) -> Recipe:
+    try:
+        return Recipe(name=name, **raw)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise _refusal(f"recipe {name}", error) from None
+
+
+def _refusal(what: str, error: ValidationError) -> RecipeError:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return RecipeError(f"{what}: {where}: {first['msg']} (got {first.get('input')!r:.80})")
 
 
 def _override(raw: dict[str, dict[str, Any]], override: str) -> None:
@@ -184,11 +330,15 @@ def _override(raw: dict[str, dict[str, Any]], override: str) -> None:
 
     path, equals, text = override.partition("=")
     *parents, key = path.split(".")
+    if text == "off" and path in raw and path != "model":
+        del raw[path]
+        return
     target: Any = raw
     for parent in parents:
         target = target.get(parent) if isinstance(target, dict) else None
     if not equals or not parents or not isinstance(target, dict) or (key not in target and parents[0] != "model"):
         raise RecipeError(
-            f"override {override!r}: expected stage.key=value with a key of the recipe, e.g. sft.steps=100"
+            f"override {override!r}: expected stage.key=value with a key of the recipe, e.g. sft.steps=100, "
+            "or stage=off"
         )
     target[key] = yaml.safe_load(text)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import BuildError, MissingExtraError
+from ..train.distributed import world_size
+from .mixing import check_mixtures
 from .progress import StageProgress
 from .recipe import Recipe, load_recipe
 
@@ -35,27 +37,31 @@ def run_recipe(
     recipe. `out` appears with one rename when everything is written: model, processor, remote code, card, recipe,
     versions and metrics. Raises RecipeError, BuildError or MissingExtraError with the remedy.
     """
-    # Trainers report their use to the Hub otherwise; a build works offline and tells nobody.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    _preflight_packages()
+    preflight_packages()
     plan = load_recipe(recipe, overrides)
     out = out.absolute()
     work = out.with_name(out.name + ".work")
     if _finished(out, plan):
         print(f"{out} is already built from this recipe", file=sys.stderr)
         return out
-    state = _open(plan, out, work, resume)
-    from transformers.utils import logging as transformers_logging
+    if world_size() > 1:
+        raise BuildError(
+            "riverone build runs in one process. Remedy: run its stages one by one with torchrun and "
+            "`riverone train --recipe FILE`"
+        )
+    check_mixtures(plan)
+    state = claim_work(plan.fingerprint(), out, work, resume)
+    from .training import keep_logs, quiet_libraries
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet_libraries()
     with StageProgress(quiet) as progress:
         progress.say(f"recipe {plan.name} ({plan.model.use}): stages {', '.join(plan.stages)}")
         model, processor = _models(plan, work, state, progress)
         final = work / "final"
         shutil.rmtree(final, ignore_errors=True)
-        _write_model(model, processor, final)
+        write_model(model, processor, final)
         _write_provenance(plan, state, final)
+        keep_logs(work, final)
     if out.exists():
         out.rmdir()
     final.rename(out)
@@ -63,7 +69,8 @@ def run_recipe(
     return out
 
 
-def _preflight_packages() -> None:
+def preflight_packages() -> None:
+    """Raise MissingExtraError unless everything that training needs is installed."""
     import importlib.util
 
     for package in ("trl", "datasets", "accelerate", "yaml"):
@@ -78,16 +85,19 @@ def _finished(out: Path, plan: Recipe) -> bool:
         return False
 
 
-def _open(plan: Recipe, out: Path, work: Path, resume: bool) -> dict[str, Any]:
-    """The state of the build: a fresh one, or that of the same build begun before."""
+def claim_work(fingerprint: str, out: Path, work: Path, resume: bool) -> dict[str, Any]:
+    """The state of the work of this fingerprint in `work`: a fresh one, or that of the same work begun before.
+
+    Raises BuildError when `out` or `work` belongs to something else, or the disk is full.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BuildError(f"{out} exists and is not empty. Remedy: name another --out, or remove it first")
     if work.exists() and not resume:
         shutil.rmtree(work)
-    fresh = {"fingerprint": plan.fingerprint(), "done": [], "seconds": {}, "rows": [], "log": {}}
+    fresh = {"fingerprint": fingerprint, "done": [], "seconds": {}, "rows": [], "log": {}}
     if (work / _STATE).is_file():
         state = json.loads((work / _STATE).read_text(encoding="utf-8"))
-        if state["fingerprint"] != plan.fingerprint():
+        if state["fingerprint"] != fingerprint:
             raise BuildError(
                 f"{work} holds an unfinished build of another recipe or other overrides. "
                 "Remedy: repeat the first command, use --fresh to discard it, or name another --out"
@@ -97,11 +107,12 @@ def _open(plan: Recipe, out: Path, work: Path, resume: bool) -> dict[str, Any]:
     free = shutil.disk_usage(work).free
     if free < _FREE_BYTES:
         raise BuildError(f"only {free / 1e9:.1f} GB free at {work}, a build needs {_FREE_BYTES / 1e9:.0f} GB")
-    _save_state(work, fresh)
+    save_state(work, fresh)
     return fresh
 
 
-def _save_state(work: Path, state: dict[str, Any]) -> None:
+def save_state(work: Path, state: dict[str, Any]) -> None:
+    """Write the state of the work through a temporary file."""
     temporary = work / (_STATE + ".new")
     temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")
     temporary.replace(work / _STATE)
@@ -111,11 +122,16 @@ def _models(
     plan: Recipe, work: Path, state: dict[str, Any], progress: StageProgress
 ) -> tuple[RiverOneForConditionalGeneration, RiverOneProcessor]:
     """Run, or load the result of, every stage in order."""
-    from . import stages
+    from . import preference, stages
     from .measure import measure
 
     model, processor = None, None
-    trainings: dict[str, Callable[..., Any]] = {"warmup": stages.warm_up, "sft": stages.fine_tune}
+    trainings: dict[str, Callable[..., Any]] = {
+        "warmup": stages.warm_up,
+        "sft_icl": stages.fine_tune_icl,
+        "sft": stages.fine_tune,
+        "mpo": preference.prefer,
+    }
     for stage in plan.stages:
         folder = work / stage
         if stage in state["done"]:
@@ -135,11 +151,11 @@ def _models(
             else:
                 state["log"][stage] = trainings[stage](model, processor, plan, folder / "trainer", progress)
         if stage != "evaluate":
-            _write_model(model, processor, folder / "model")
+            write_model(model, processor, folder / "model")
         # Seconds of this run only: a resumed stage counts what it trained after the resume.
         state["seconds"][stage] = round(time.monotonic() - began, 1)
         state["done"].append(stage)
-        _save_state(work, state)
+        save_state(work, state)
     if model is None or processor is None:
         model, processor = _load_last(plan, work, state)
     return model, processor
@@ -154,7 +170,7 @@ def _load_last(
     return load_model(str(work / last / "model"), device="cpu")
 
 
-def _write_model(model: Any, processor: Any, folder: Path) -> None:
+def write_model(model: Any, processor: Any, folder: Path) -> None:
     """Save model and processor through a temporary folder, so that a folder that exists is complete."""
     temporary = folder.with_name(folder.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -175,9 +191,9 @@ def _write_provenance(plan: Recipe, state: dict[str, Any], folder: Path) -> None
         "versions": versions(),
         "seconds": state["seconds"],
     }
-    _write_json(folder / _STATE, provenance)
-    _write_json(folder / _LOG, state["log"])
-    _write_json(
+    write_json(folder / _STATE, provenance)
+    write_json(folder / _LOG, state["log"])
+    write_json(
         folder / "metrics.json",
         {
             "command": f"riverone build --recipe {plan.name} --out DIR",
@@ -191,7 +207,8 @@ def _write_provenance(plan: Recipe, state: dict[str, Any], folder: Path) -> None
     model_card(folder).save(folder / "README.md")
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON with a newline at its end."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import TrainerCallback, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 
 from ..data import PlotSource
 from ..errors import BuildError
-from ..train.ema import EmaCallback, last_complete_checkpoint
+from .mixing import training_rows
 from .progress import ProgressCallback, StageProgress
-from .recipe import Recipe, SftSpec, WarmupSpec
+from .recipe import Recipe, SftSpec
+from .training import plot_source, run_trainer, training_arguments
 
 if TYPE_CHECKING:
-    from transformers import Trainer
+    from datasets import Dataset
 
     from ..model import RiverOneForConditionalGeneration, RiverOneProcessor
 
 WARMUP_PROBE = 40
 """Plots per family that are drawn to learn the names of the regression targets."""
+ICL_FIRST = 200_000_000
+"""In-context rows begin here, so that leaving this stage out changes no plot of another."""
 
 
 def build_model(recipe: Recipe) -> tuple[RiverOneForConditionalGeneration, RiverOneProcessor]:
@@ -93,25 +92,40 @@ def warm_up(
     progress: StageProgress,
 ) -> list[dict[str, Any]]:
     """Stage 1: train vision tower and projector on the simulator's labels, in place. Returns the log."""
+    from ..train.freeze import frozen
     from ..train.warmup import WarmupCollator, WarmupHeads, WarmupTrainer, warmup_types
 
     assert recipe.warmup is not None
-    spec, source = recipe.warmup, _source(recipe, recipe.warmup)
-    types, targets = warmup_types(recipe.model.families), _target_names(recipe)
+    spec, source = recipe.warmup, plot_source(recipe, recipe.warmup)
+    types, targets = warmup_types(recipe.model.families), target_names(recipe)
     set_seed(recipe.model.seed + 1)
     model.model.vision_tower.set_attn_implementation(spec.vision_attention)
     heads = WarmupHeads(model, types, targets, target_weight=spec.target_weight)
-    trainer = WarmupTrainer(
-        model=heads,
-        args=TrainingArguments(**_arguments(spec, recipe.model.seed, folder)),
-        data_collator=WarmupCollator(processor, types, targets),
-        train_dataset=source.dataset(0, spec.steps * spec.batch_size),
-        callbacks=[ProgressCallback(progress, "ViT warm-up")],
-    )
-    trainer.muon_lr = spec.muon_lr
-    log = _train(trainer, spec, folder)
+    with frozen(model, spec.freeze or ()):
+        trainer = WarmupTrainer(
+            model=heads,
+            args=TrainingArguments(**training_arguments(spec, recipe.model.seed, folder)),
+            data_collator=WarmupCollator(processor, types, targets),
+            train_dataset=source.dataset(0, spec.steps * spec.batch_size),
+            callbacks=[ProgressCallback(progress, "ViT warm-up")],
+        )
+        trainer.muon_lr = spec.muon_lr
+        log = run_trainer(trainer, spec, folder)
     model.model.vision_tower.set_attn_implementation("sdpa")
     return log
+
+
+def fine_tune_icl(
+    model: RiverOneForConditionalGeneration,
+    processor: RiverOneProcessor,
+    recipe: Recipe,
+    folder: Path,
+    progress: StageProgress,
+    rows: Dataset | None = None,
+) -> list[dict[str, Any]]:
+    """Before `fine_tune`: the same on questions with solved examples before them. Returns the log."""
+    assert recipe.sft_icl is not None
+    return _fine_tune(model, processor, recipe, recipe.sft_icl, folder, progress, ICL_FIRST, rows)
 
 
 def fine_tune(
@@ -120,124 +134,71 @@ def fine_tune(
     recipe: Recipe,
     folder: Path,
     progress: StageProgress,
+    rows: Dataset | None = None,
 ) -> list[dict[str, Any]]:
-    """Stage 2: supervised fine-tuning on packed plots, in place. Returns the log."""
-    from trl import SFTConfig
+    """Stage 2: supervised fine-tuning on packed plots, in place. Returns the log.
 
-    from ..train.attention import text_attention
-    from ..train.collator import PackedCollator
-    from ..train.sft import FreezeVision, PackedSFTTrainer
-
+    `rows` replace the simulator's. With `peft` only an adapter is trained; it is written to `folder`/../adapter and
+    merged into the model.
+    """
     assert recipe.sft is not None
-    spec, source = recipe.sft, _source(recipe, recipe.sft)
-    set_seed(recipe.model.seed + 2)
-    model.model.vision_tower.set_attn_implementation(spec.vision_attention)
     # Rows continue behind those of the warm-up, so that no plot is seen twice.
     first = recipe.warmup.steps * recipe.warmup.batch_size if recipe.warmup else 0
+    return _fine_tune(model, processor, recipe, recipe.sft, folder, progress, first, rows)
+
+
+def _fine_tune(
+    model: RiverOneForConditionalGeneration,
+    processor: RiverOneProcessor,
+    recipe: Recipe,
+    spec: SftSpec,
+    folder: Path,
+    progress: StageProgress,
+    first: int,
+    rows: Dataset | None,
+) -> list[dict[str, Any]]:
+    from trl import SFTConfig
+
+    from ..data import InContextSource
+    from ..train.attention import text_attention
+    from ..train.collator import PackedCollator
+    from ..train.freeze import frozen
+    from ..train.sft import FreezeVision, PackedSFTTrainer
+    from .training import adapter_config, auxiliary_losses, finish_adapter, validation
+
+    source: PlotSource | InContextSource = plot_source(recipe, spec)
+    set_seed(recipe.model.seed + 2)
+    model.model.vision_tower.set_attn_implementation(spec.vision_attention)
     model.model.language_model.set_attn_implementation(text_attention(spec.text_attention))
-    trainer = PackedSFTTrainer(
-        model=model,
-        args=SFTConfig(**_arguments(spec, recipe.model.seed, folder), max_length=None),
-        processing_class=processor,
-        data_collator=PackedCollator(processor, spec.loss_weighting, spec.label_weight or 1.0),
-        train_dataset=source.dataset(first, first + spec.steps * spec.batch_size),
-        callbacks=[
-            ProgressCallback(progress, "fine-tuning"),
-            FreezeVision(int(spec.freeze_vision_share * spec.steps)),
-        ],
-        muon_lr=spec.muon_lr,
-    )
-    log = _train(trainer, spec, folder)
+    if spec.in_context is not None:
+        shown = spec.in_context
+        source = InContextSource(plot_source(recipe, spec), shown.share, shown.full_share, shown.pool)
+    name = "fine-tuning" if spec.stage == "sft" else "in-context fine-tuning"
+    thaws = not spec.peft and "vision_tower" not in (spec.freeze or ())
+    with frozen(model, spec.freeze or ()):
+        trainer = PackedSFTTrainer(
+            model=model,
+            args=SFTConfig(**training_arguments(spec, recipe.model.seed, folder, rows is not None), max_length=None),
+            processing_class=processor,
+            data_collator=PackedCollator(processor, spec.loss_weighting, spec.label_weight or 1.0),
+            train_dataset=training_rows(recipe, spec, source, first) if rows is None else rows,
+            callbacks=[
+                ProgressCallback(progress, name),
+                *([FreezeVision(int(spec.freeze_vision_share * spec.steps))] if thaws else []),
+            ],
+            muon_lr=None if spec.peft else spec.muon_lr,
+            auxiliary_losses=auxiliary_losses(model, spec),
+            peft_config=adapter_config(spec),
+        )
+        log = run_trainer(trainer, spec, folder, validation(recipe, spec, processor))
+    finish_adapter(trainer.model, model, folder)
     model.model.vision_tower.set_attn_implementation("sdpa")
     model.model.language_model.set_attn_implementation("sdpa")
     return log
 
 
-def _source(recipe: Recipe, spec: WarmupSpec | SftSpec) -> PlotSource:
-    return PlotSource(
-        families=tuple(recipe.model.families),
-        seed=recipe.model.seed,
-        direct_size=recipe.model.image.image_size,
-        direct_share=spec.data.direct_share,
-        matplotlib_share=spec.data.matplotlib_share,
-        full_share=spec.data.full_share,
-        single_share=spec.data.single_share,
-        question_shares=tuple(spec.data.question_shares.items()),
-        question_group=spec.batch_size,
-    )
-
-
-def _target_names(recipe: Recipe) -> list[str]:
+def target_names(recipe: Recipe) -> list[str]:
+    """The continuous facts that the plots of the recipe's families have, by name."""
     source = PlotSource(tuple(recipe.model.families), seed=recipe.model.seed)
     count = WARMUP_PROBE * len(recipe.model.families)
     return sorted({name for index in range(count) for name in source.plot(index).truth.targets})
-
-
-def _arguments(spec: WarmupSpec | SftSpec, seed: int, folder: Path) -> dict[str, Any]:
-    return {
-        "output_dir": str(folder),
-        "max_steps": spec.steps,
-        "per_device_train_batch_size": spec.batch_size,
-        "learning_rate": spec.learning_rate,
-        "weight_decay": spec.weight_decay,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": spec.warmup_steps,
-        "max_grad_norm": spec.max_grad_norm,
-        "bf16": spec.bf16,
-        "use_cpu": not torch.cuda.is_available(),
-        "activation_checkpointing": False,
-        "logging_steps": spec.log_steps,
-        "save_steps": spec.save_steps,
-        # Two: a kill while the newest is being written must leave a complete one.
-        "save_total_limit": 2,
-        "dataloader_num_workers": spec.data.workers,
-        "dataloader_drop_last": True,
-        "dataloader_pin_memory": torch.cuda.is_available(),
-        # Rows are independent draws already; their order keeps rows of like length together.
-        "train_sampling_strategy": "sequential",
-        "remove_unused_columns": False,
-        "disable_tqdm": True,
-        "report_to": "none",
-        "seed": seed,
-        "data_seed": seed,
-    }
-
-
-class _StopOnBadLoss(TrainerCallback):
-    """Raises when the loss is not finite, instead of training on."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(float(loss)):
-            raise BuildError(
-                f"the loss is {loss} at step {state.global_step}. Remedy: lower learning_rate or muon_lr and resume"
-            )
-
-
-@contextmanager
-def _cores_for_drawing(workers: int) -> Iterator[None]:
-    """Leave one core to each drawing process: threads that wait for a core that draws stop all the others."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads - workers))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _train(trainer: Trainer, spec: WarmupSpec | SftSpec, folder: Path) -> list[dict[str, Any]]:
-    ema = EmaCallback(spec.ema_decay)
-    checkpoint = last_complete_checkpoint(folder)
-    ema.resume_from = checkpoint
-    trainer.add_callback(ema)
-    trainer.add_callback(_StopOnBadLoss())
-    # Trainer's own console lines would break up the progress display.
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    with _cores_for_drawing(spec.data.workers):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    assert trainer.model is not None
-    ema.copy_to(trainer.model)
-    trainer.model.to(torch.float32).eval()
-    return list(trainer.state.log_history)

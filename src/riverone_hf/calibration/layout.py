@@ -146,7 +146,7 @@ def legend_size(panel: Panel, style: Style, m: Metrics) -> tuple[int, int]:
 
 def _axis(limits: tuple[float, float], length: float, m: Metrics, style: Style, vertical: bool) -> Axis:
     lo, hi = sane_limits(limits)
-    count = int(np.clip(length / (m.tick * (2.2 if vertical else 3.2)), 1, 7 if style.si_ticks else 9))
+    count = int(min(max(length / (m.tick * (2.2 if vertical else 3.2)), 1), 7 if style.si_ticks else 9))
     while True:
         ticks = nice_ticks(lo, hi, count)
         labels, note = tick_labels(ticks, style.si_ticks)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from riverone_hf.calibration.scene import Color
 from riverone_hf.calibration.stamps import CLOUD, SUBPIXEL, darkness, stamps
+from riverone_hf.calibration.strokes import batches, clip_segments, extent, slanted_pixels, straight_pixels
 from riverone_hf.calibration.text import text_mask
 
 Clip = tuple[int, int, int, int]
@@ -18,6 +19,10 @@ Clip = tuple[int, int, int, int]
 
 DOT = 0.6
 """Size of the marker "." relative to "o"."""
+_HALF = 0x0080_0080_0080_0080
+"""One half in each of four lanes of 8 + 8 bits."""
+HIT = 0.002
+"""Pixels covered less than this are left as they are."""
 
 
 class Canvas:
@@ -34,9 +39,8 @@ class Canvas:
 
     def image(self) -> Image.Image:
         """The finished picture, mode RGB."""
-        return Image.frombytes(
-            "RGB", (self.width, self.height), self.words.astype("<u4").tobytes(), "raw", "RGBX", 0, 1
-        )
+        words = np.ascontiguousarray(self.words, dtype="<u4").view(np.uint8)
+        return Image.frombytes("RGB", (self.width, self.height), memoryview(words), "raw", "RGBX", 0, 1)  # type: ignore[arg-type]
 
     def _inside(self, clip: Clip | None) -> Clip:
         x0, y0, x1, y1 = clip or self.whole
@@ -50,7 +54,7 @@ class Canvas:
         if alpha >= 0.999:
             self.words[b:d, a:c] = _word(color)
         else:
-            self.words[b:d, a:c] = _mix(self.words[b:d, a:c], color, np.uint32(round(256 * alpha)))
+            self.words[b:d, a:c] = _mix(self.words[b:d, a:c], color, round(256 * alpha))
 
     def hline(self, x0: float, x1: float, y: float, width: float, color: Color, alpha: float = 1.0) -> None:
         """A horizontal line snapped to whole pixels; thinner than a pixel means paler."""
@@ -99,7 +103,7 @@ class Canvas:
         left, top = min(x for _, x, _ in boxes), min(y for _, _, y in boxes)
         right = max(x + mask.shape[1] for mask, x, _ in boxes)
         low = max(y + mask.shape[0] for mask, _, y in boxes)
-        layer = np.zeros((low - top, right - left), dtype=np.uint32)
+        layer = np.zeros((low - top, right - left), dtype=np.uint64)
         for mask, x, y in boxes:
             part = layer[y - top : y - top + mask.shape[0], x - left : x - left + mask.shape[1]]
             np.maximum(part, mask, out=part)
@@ -156,17 +160,30 @@ class Canvas:
         cover = np.clip(np.minimum(rows + 1, bottom) - np.maximum(rows, top), 0, 1).astype(np.float32)
         self._blend(cover, (a, b, c, d), color, alpha)
 
-    def _blend(self, cover: np.ndarray, clip: Clip, color: Color, alpha: float) -> None:
-        """Blend through `cover` (h, w) float32, the size of `clip`."""
-        a, b, c, _ = clip
-        hit = np.flatnonzero(cover > 0.002)
+    def _blend(
+        self, layer: np.ndarray, clip: Clip, color: Color, alpha: float, border: int = 0, dark: bool = False
+    ) -> None:
+        """Blend through `layer` (h, w) of coverage float32, the size of `clip` plus a `border` that is left out.
+
+        `dark`: the layer holds log(1 - coverage) instead.
+        """
+        a, b, c, d = clip
+        wide = c - a
+        inner = layer[border : border + d - b, border : border + wide]
+        hit = np.flatnonzero(inner < -HIT if dark else inner > HIT)
         if not len(hit):
             return
-        rows = hit // (c - a)
-        where = hit + rows * (self.width - (c - a)) + (b * self.width + a)
-        weight = (cover.reshape(-1)[hit] * np.float32(256 * alpha) + np.float32(0.5)).astype(np.uint32)
+        rows = hit // wide
+        cover = layer.reshape(-1)[hit + rows * (layer.shape[1] - wide) + border * (layer.shape[1] + 1)]
+        where = hit + rows * (self.width - wide) + (b * self.width + a)
+        if dark:
+            cover = -np.expm1(cover.astype(np.float32))
+            seen = cover > HIT
+            cover, where = cover[seen], where[seen]
+        cover *= np.float32(256 * alpha)
+        cover += np.float32(0.5)
         flat = self.words.reshape(-1)
-        flat[where] = _mix(flat[where], color, weight)
+        flat[where] = _mix(flat[where], color, cover.astype(np.uint64))
 
     def segments(
         self,
@@ -186,47 +203,36 @@ class Canvas:
             return
         pad = width + 2.0
         arc = np.cumsum(np.hypot(x1 - x0, y1 - y0)) if dash else None
-        x0, y0, x1, y1, arc = _clip_segments(x0, y0, x1, y1, (a - pad, b - pad, c + pad, d + pad), arc)
-        if not len(x0):
-            return
-        a, b, c, d = clip = _shrink(clip, (x0, x1), (y0, y1), pad + 2)
+        reached = extent(x0, y0, x1, y1)
+        if reached[0] < a - pad or reached[1] < b - pad or reached[2] > c + pad or reached[3] > d + pad:
+            x0, y0, x1, y1, arc = clip_segments(x0, y0, x1, y1, (a - pad, b - pad, c + pad, d + pad), arc)
+            if not len(x0):
+                return
+            reached = extent(x0, y0, x1, y1)
+        a, b, c, d = clip = _shrink(clip, reached, pad + 2)
         if a >= c or b >= d:
             return
         x0, y0, dx, dy = x0 - a, y0 - b, x1 - x0, y1 - y0
-        steep = np.abs(dy) > np.abs(dx)
-        main, side = np.where(steep, dy, dx), np.where(steep, dx, dy)
-        start_main, start_side = np.where(steep, y0, x0), np.where(steep, x0, y0)
-        count = np.ceil(np.abs(main)).astype(np.int64) + 1
-        slope = side / np.where(main == 0, 1.0, main)
-        cosine = 1.0 / np.sqrt(1.0 + slope * slope)
-        total = int(count.sum())
-        owner = np.repeat(np.arange(len(count)), count)
-        t = (np.arange(total) - np.repeat(np.cumsum(count) - count, count)) / np.maximum(count - 1, 1)[owner]
-        if dash and arc is not None:
-            length = arc[owner] - (1.0 - t) * np.hypot(dx, dy)[owner]
-            keep = np.mod(length, dash[0] + dash[1]) < dash[0]
-            owner, t = owner[keep], t[keep]
-        along = start_main[owner] + t * main[owner]
-        column = np.floor(along)
-        across = start_side[owner] + t * side[owner] + (column + 0.5 - along) * slope[owner]
         half, strength = (width / 2, 1.0) if width >= 1.0 else (0.5, max(0.35, width))
         reach = int(np.ceil(half * 1.415 + 0.5))
-        middle = np.floor(across)
-        offsets = np.arange(-reach, reach + 1)
-        distance = np.abs((middle + 0.5 - across).astype(np.float32)[:, None] + offsets.astype(np.float32))
-        distance *= cosine.astype(np.float32)[owner][:, None]
-        cover = np.clip(np.float32(half + 0.5) - distance, 0.0, 1.0)
         # A border around the layer takes what sticks out: cheaper than testing every pixel.
         border = int(np.ceil(pad)) + reach + 3
         stride = c - a + 2 * border
-        tall = steep[owner]
-        column, middle = column.astype(np.int64) + border, middle.astype(np.int64) + border
-        base = np.where(tall, column * stride + middle, middle * stride + column)
-        index = base[:, None] + offsets * np.where(tall, 1, stride)[:, None]
-        layer = np.zeros((d - b + 2 * border) * stride, dtype=np.float32)
-        np.maximum.at(layer, index.ravel(), cover.ravel())
-        inner = layer.reshape(-1, stride)[border:-border, border:-border]
-        self._blend(inner, clip, color, alpha * strength)
+        layer = np.zeros((d - b + 2 * border, stride), dtype=np.float32)
+        flat = layer.reshape(-1)
+        if not dash and not dy.any():
+            index, cover = straight_pixels(x0, x0 + dx, y0, half, reach, border, (1, stride))
+            np.maximum.at(flat, index.ravel(), cover.ravel())
+        elif not dash and dy.all() and not dx.any():
+            index, cover = straight_pixels(y0, y0 + dy, x0, half, reach, border, (stride, 1))
+            np.maximum.at(flat, index.ravel(), cover.ravel())
+        else:
+            for part in batches(dx, dy):
+                ends = (x0[part], y0[part], dx[part], dy[part])
+                lengths = None if arc is None else arc[part]
+                index, cover = slanted_pixels(ends, lengths, dash, half, reach, border, stride)
+                np.maximum.at(flat, index.ravel(), cover.ravel())
+        self._blend(layer, clip, color, alpha * strength, border)
 
     def polyline(
         self,
@@ -269,7 +275,7 @@ class Canvas:
             x, y = x[near], y[near]
         if not len(x):
             return
-        a, b, c, d = clip = _shrink(clip, (x,), (y,), reach + 1)
+        a, b, c, d = clip = _shrink(clip, (float(x.min()), float(y.min()), float(x.max()), float(y.max())), reach + 1)
         x, y = x - a, y - b
         fx, fy = np.floor(x), np.floor(y)
         border = 2 * reach + 1
@@ -284,76 +290,58 @@ class Canvas:
             steps = np.arange(-reach, reach + 1)
             shifts = (steps[:, None] * stride + steps).ravel()
         passed = np.bincount((base[:, None] + shifts).ravel(), values.ravel(), stride * tall)
-        inner = passed.reshape(tall, stride)[border:-border, border:-border]
-        self._blend(-np.expm1(inner.astype(np.float32)), clip, color, 1.0)
+        self._blend(passed.reshape(tall, stride), clip, color, 1.0, border, dark=True)
 
 
-def _shrink(clip: Clip, xs: tuple[np.ndarray, ...], ys: tuple[np.ndarray, ...], pad: float) -> Clip:
-    """`clip` cut to what lies within `pad` of the points: small layers for small things."""
+def _shrink(clip: Clip, reached: tuple[float, float, float, float], pad: float) -> Clip:
+    """`clip` cut to what lies within `pad` of `reached` (x0, y0, x1, y1): small layers for small things."""
     a, b, c, d = clip
     return (
-        max(a, int(min(v.min() for v in xs) - pad)),
-        max(b, int(min(v.min() for v in ys) - pad)),
-        min(c, int(max(v.max() for v in xs) + pad) + 1),
-        min(d, int(max(v.max() for v in ys) + pad) + 1),
+        max(a, int(reached[0] - pad)),
+        max(b, int(reached[1] - pad)),
+        min(c, int(reached[2] + pad) + 1),
+        min(d, int(reached[3] + pad) + 1),
     )
 
 
-def _snapped(at: np.ndarray, width: float, size: int) -> tuple[np.ndarray, np.uint32]:
+def _snapped(at: np.ndarray, width: float, size: int) -> tuple[np.ndarray, int]:
     """(whole rows or columns within [0, size) of lines centred `at`, their weight): thinner than a pixel is paler."""
     thick = max(1, round(width))
     first = np.round(np.asarray(at, dtype=float) - thick / 2).astype(np.int64)
     cells = first if thick == 1 else (first[:, None] + np.arange(thick)).ravel()
-    return cells[(cells >= 0) & (cells < size)], np.uint32(round(256 * min(1.0, max(0.45, width))))
+    return cells[(cells >= 0) & (cells < size)], round(256 * min(1.0, max(0.45, width)))
 
 
 def _word(color: Color) -> np.uint32:
     return np.uint32(color[0] | color[1] << 8 | color[2] << 16)
 
 
-def _mix(old: np.ndarray, color: Color, weight: np.ndarray | np.uint32) -> np.ndarray:
-    """`old` words with `color` laid over them, `weight` uint32 in 0..256; red and blue share one multiplication."""
-    word, keep = _word(color), np.uint32(256) - weight
-    outer, inner = np.uint32(0xFF00FF), np.uint32(0x00FF00)
-    red_blue = ((old & outer) * keep + (word & outer) * weight + np.uint32(0x800080)) >> np.uint32(8) & outer
-    green = ((old & inner) * keep + (word & inner) * weight + np.uint32(0x008000)) >> np.uint32(8) & inner
-    return red_blue | green
+@lru_cache(maxsize=256)
+def _lanes(color: Color) -> np.uint64:
+    return np.uint64(np.array([_word(color)]).view(np.uint8).astype(np.uint16).view(np.uint64)[0])
+
+
+def _mix(old: np.ndarray, color: Color, weight: np.ndarray | int) -> np.ndarray:
+    """`old` words with `color` laid over them, `weight` in 0..256: a whole number, or uint64 in the shape of `old`.
+
+    The four bytes of a word spread to 16-bit lanes of one uint64: a handful of operations mixes all channels.
+    """
+    new = _lanes(color)
+    if isinstance(weight, int):
+        if weight == 256:
+            return np.full(old.shape, _word(color))
+        mixed = np.ascontiguousarray(old).view(np.uint8).astype(np.uint16).view(np.uint64)
+        mixed *= np.uint64(256 - weight)
+        mixed += np.uint64(int(new) * weight + _HALF)
+    else:
+        mixed = np.ascontiguousarray(old).view(np.uint8).astype(np.uint16).view(np.uint64)
+        mixed *= np.uint64(256) - weight
+        mixed += weight * new
+        mixed += np.uint64(_HALF)
+    mixed >>= np.uint64(8)
+    return mixed.view(np.uint16).astype(np.uint8).view(np.uint32)
 
 
 @lru_cache(maxsize=3000)
 def _text_weights(text: str, size: float, font: str, rotated: bool, align: str) -> np.ndarray:
-    return (text_mask(text, size, font, rotated, align) * 256 + 0.5).astype(np.uint32)
-
-
-def _clip_segments(
-    x0: np.ndarray,
-    y0: np.ndarray,
-    x1: np.ndarray,
-    y1: np.ndarray,
-    bounds: tuple[float, float, float, float],
-    arc: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Cut segments at a rectangle (Liang and Barsky 1984) and drop those outside; `arc` is the length at each end."""
-    a, b, c, d = bounds
-    if (
-        min(x0.min(), x1.min()) >= a
-        and max(x0.max(), x1.max()) <= c
-        and min(y0.min(), y1.min()) >= b
-        and max(y0.max(), y1.max()) <= d
-    ):
-        return x0, y0, x1, y1, arc
-    dx, dy = x1 - x0, y1 - y0
-    enter, leave = np.zeros(len(x0)), np.ones(len(x0))
-    keep = np.isfinite(dx) & np.isfinite(dy)
-    for start, delta, low, high in ((x0, dx, a, c), (y0, dy, b, d)):
-        still = delta == 0
-        keep &= ~still | ((start >= low) & (start <= high))
-        safe = np.where(still, 1.0, delta)
-        one, two = (low - start) / safe, (high - start) / safe
-        enter = np.where(still, enter, np.maximum(enter, np.minimum(one, two)))
-        leave = np.where(still, leave, np.minimum(leave, np.maximum(one, two)))
-    keep &= enter <= leave
-    x0, y0, dx, dy, enter, leave = (v[keep] for v in (x0, y0, dx, dy, enter, leave))
-    if arc is not None:
-        arc = arc[keep] - (1.0 - leave) * np.hypot(dx, dy)
-    return x0 + enter * dx, y0 + enter * dy, x0 + leave * dx, y0 + leave * dy, arc
+    return (text_mask(text, size, font, rotated, align) * 256 + 0.5).astype(np.uint64)

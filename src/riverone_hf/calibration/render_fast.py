@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from PIL import Image
 
@@ -95,6 +97,7 @@ class Painter:
         """Tick labels, each anchored at its own (x, y) like `_text`."""
         self.canvas.texts(labels, xs, ys, self.m.tick, self.style.font, self.style.foreground, (ax, ay))
 
+    @cached_property
     def _ticks(self) -> tuple[np.ndarray, np.ndarray]:
         """Pixel positions of the x and y ticks."""
         x, y = self.place.x, self.place.y
@@ -104,7 +107,7 @@ class Painter:
 
     def _grid(self) -> None:
         box, style = self.place.box, self.style
-        px, py = self._ticks()
+        px, py = self._ticks
         width = 0.8 * self.m.unit
         if style.grid_dashed:
             dash = (max(2.0, 3 * self.m.unit), max(1.0, 1.5 * self.m.unit))
@@ -228,7 +231,7 @@ class Painter:
         if style.ticks == "none":
             return
         long = max(2.0, 3.5 * self.m.unit)
-        px, py = self._ticks()
+        px, py = self._ticks
         inward = style.ticks != "out"
         sides = (0, 1) if style.ticks == "mirror" else (0,)
         for side in sides:
@@ -254,7 +257,7 @@ class Painter:
         panel, place, style, m = self.panel, self.place, self.style, self.m
         box = place.box
         gap = (3.5 * m.unit if style.ticks == "out" else 0.0) + 0.5 * m.pad
-        px, py = self._ticks()
+        px, py = self._ticks
         self._texts(place.x.labels, px, np.full(len(px), box.y1 + gap), 0.5, 0.0)
         self._texts(place.y.labels, np.full(len(py), box.x0 - gap), py, 1.0, 0.5)
         wide = max((text_size(label, m.tick, style.font)[0] for label in place.y.labels), default=0)

@@ -99,6 +99,8 @@ class Panel:
 class Style:
     """How a lab's plotting code looks. All draws of randomness happen in `style.draw_style`."""
 
+    look: str = "default"
+    """Which of `style.LOOKS` it was drawn from; renderers do not read it, studies leave looks out by it."""
     figsize: tuple[int, int] = (640, 480)
     """Pixels (width, height) of the figure when the caller does not force a size."""
     background: Color = (255, 255, 255)

@@ -199,6 +199,7 @@ def draw_style(rng: np.random.Generator, family: str) -> Style:
     if family == "rabi_hw" and rng.random() < 0.4:
         look = "plain"
     options: dict[str, Any] = {
+        "look": look,
         "figsize": _figsize(rng),
         "marker": pick(rng, ["o", "s", "x", "+", ".", "D"], [0.72, 0.07, 0.05, 0.03, 0.08, 0.05]),
         "marker_size": float(np.clip(np.exp(rng.normal(np.log(5.6), 0.28)), 3.0, 10.0)),

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from riverone_hf.cli import build, data, demo, env, push, read
+from riverone_hf.cli import build, compress, data, demo, env, eval, push, read, recipes, serve, train
 from riverone_hf.errors import RiverOneError
 
 
@@ -61,9 +61,14 @@ def main(
 
 app.command("read")(read.read)
 app.command("build")(build.build)
+app.command("compress")(compress.compress)
+app.command("train")(train.train)
 app.command("demo")(demo.demo)
+app.command("eval")(eval.evaluate)
+app.command("serve")(serve.serve)
 app.command("env")(env.env)
 app.add_typer(data.app, name="data")
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(push.app, name="push")
 
 __all__ = ["app"]

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from .data_sources import add_to
+
 app = typer.Typer(name="data", help="Simulated calibration plots.", no_args_is_help=True, rich_markup_mode=None)
 build_app = typer.Typer(help="Build a data set.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(build_app, name="build")
+add_to(build_app, app)
 
 Families = Annotated[list[str] | None, typer.Option("--family", help="Only this family; may be repeated.")]
 Backend = Annotated[str, typer.Option(help="fast, matplotlib or mixed.")]
@@ -75,6 +78,33 @@ def calibration(
     typer.echo(str(out))
 
 
+@build_app.command()
+def drift(
+    rows: Annotated[int, typer.Option(help="How many figures, over all splits; each is asked several questions.")],
+    out: Annotated[Path, typer.Option(help="New or empty folder, or one of an interrupted build.")],
+    source: Annotated[
+        str | None, typer.Option(help="Folder, Hub id, or 'hub' for the public table; by default a synthetic one.")
+    ] = None,
+    seed: Seed = 0,
+    sunspots: Annotated[bool, typer.Option("--sunspots", help="Keep the column SN, said to be CC BY-NC.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Commit of the Hub data set; by default the newest.")] = None,
+) -> None:
+    """Build questions about hardware drift: 14-day curves and 30-day maps. Run again to resume."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from riverone_hf.data.drift_build import build_drift_data
+
+    columns = (TextColumn("figures"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("figures", total=rows)
+        found = build_drift_data(rows, out, source, seed, sunspots, revision, lambda done: progress.advance(task, done))
+    left_out = ", ".join(f"{name} {count}" for name, count in sorted(found["rejects"].items())) or "nothing"
+    asked = sum(found["questions"].values())
+    typer.echo(f"{found['rows']} figures, {asked} questions; left out of {found['read']} rows: {left_out}", err=True)
+    typer.echo(str(out))
+
+
 @app.command()
 def audit(
     folder: Annotated[Path | None, typer.Argument(help="A built data set; by default fresh plots are drawn.")] = None,
@@ -96,3 +126,27 @@ def audit(
     write_audit(report, out)
     typer.echo(audit_table(report))
     typer.echo(f"report: {out}", err=True)
+
+
+@app.command()
+def decontaminate(
+    folder: Annotated[Path, typer.Argument(help="A data set: its parquet files are checked.")],
+    against: Annotated[list[Path], typer.Option(help="Folder of a benchmark; may be repeated.")],
+    out: Annotated[Path | None, typer.Option(help="New folder for a copy without the flagged rows.")] = None,
+) -> None:
+    """Find rows that repeat a benchmark, by figure and by text; training refuses them from then on."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from riverone_hf.data.contamination import MARKER
+    from riverone_hf.data.contamination_folder import decontaminate as run
+
+    columns = (TextColumn("rows"), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("rows", total=None)
+        report = run(folder, against, out, lambda done: progress.advance(task, done))
+    for flag in report["flagged"]:
+        reasons = ", ".join(f"{reason['kind']} {reason['name']} {reason['amount']:g}" for reason in flag["reasons"])
+        typer.echo(f"{flag['file']} {flag['row']} {flag['id']}: {reasons}")
+    typer.echo(f"{len(report['flagged'])} of {sum(report['checked'].values())} rows flagged", err=True)
+    typer.echo(f"report: {folder / MARKER}" + (f"; clean copy: {out}" if out else ""), err=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import BuildError
 from ..questions import write_answers
-from .audit_fit import recoverability
+from .audit_fit import WITHOUT_NUMBERS, recoverability
 from .audit_labels import LABEL_QUESTIONS, balance, blind_baselines, label, text_statistics
 from .audit_pixels import difference_hash, duplicates, linear_probe, pixel_digest, tiny_pixels
 from .build_calibration import CARD, FINGERPRINT, write_text
@@ -172,10 +172,12 @@ def audit_table(report: dict[str, Any]) -> str:
     for family, questions in report["balance"].items():
         shares = [max(questions[name].values()) / sum(questions[name].values()) for name in LABEL_QUESTIONS]
         lines.append(f"{family:36}" + "".join(f"{_percent(share):>8}" for share in shares))
-    lines += ["", f"{'least-squares fit of the points':36}{'n':>6}{'in tol.':>9}{'median error':>14}{'skipped':>9}"]
+    lines += ["", f"{'least-squares fit of the points':44}{'n':>6}{'in tol.':>9}{'median error':>14}{'skipped':>9}"]
     for name, row in report["recoverability"].items():
         error = "-" if row["median_error"] is None else f"{row['median_error']:.2g}"
-        lines.append(f"{name:36}{row['n']:>6}{_percent(row['within']):>9}{error:>14}{row['skipped']:>9}")
+        lines.append(f"{name:44}{row['n']:>6}{_percent(row['within']):>9}{error:>14}{row['skipped']:>9}")
+    asked = [family for family in WITHOUT_NUMBERS if family in report["plan"]["families"]]
+    lines += [f"no numbers to recover: {', '.join(asked)}"] if asked else []
     twins = report["duplicates"]
     lines += [
         "",

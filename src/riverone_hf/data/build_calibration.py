@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import BuildError, MissingExtraError
 from ..questions import get_family
@@ -29,6 +29,13 @@ FINGERPRINT = "build.json"
 WORK = ".building"
 CARD = "README.md"
 CONFIG = "experiment_config.json"
+
+
+class Planned(Protocol):
+    """Anything whose arguments decide the bytes of a build."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Those arguments, as JSON values."""
 
 
 def build_calibration_data(
@@ -74,7 +81,7 @@ def build_calibration_data(
     return plan.fingerprint()
 
 
-def claim(plan: Plan, out: Path) -> bool:
+def claim(plan: Planned, out: Path) -> bool:
     """Make `out` the folder of this build; False when the build is finished already.
 
     Raises BuildError when `out` is not a folder, holds other files, or a build with other arguments.

@@ -26,6 +26,7 @@ OPTIONAL = (
     "vocab.json",
     "merges.txt",
     "metrics.json",
+    "compression.json",
     "training.json",
     "build.json",
     "LICENSE",

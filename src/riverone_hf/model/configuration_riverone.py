@@ -24,6 +24,13 @@ def _check_map(name: str, mapping: list[int], num_layers: int) -> None:
     )
 
 
+def _layer_list(layers: list[int] | bool, num_layers: int) -> list[int]:
+    """`True` means every layer, `False` none."""
+    if isinstance(layers, bool):
+        return list(range(num_layers)) if layers else []
+    return sorted(layers)
+
+
 class RiverOneVisionConfig(PreTrainedConfig):
     r"""Vision transformer whose blocks are stored once and indexed per layer.
 
@@ -40,6 +47,10 @@ class RiverOneVisionConfig(PreTrainedConfig):
         patch_norm: LayerNorm right after the patch embedding (helps training from scratch).
         layer_map: layer -> stored block (0-based). Sharing blocks means repeating an index.
         qkv_map: layer -> stored q/k/v set, by default `layer_map`.
+        head_mixing: layers that mix attention heads before and after the softmax (`True`: all); they leave fused
+            attention.
+        local_conv: layers with a depth-wise convolution over the patches before the MLP (`True`: all).
+        local_conv_size: side of its kernel, an odd number.
         merger_out_size: width after the merger (LayerNorm, unshuffle, Linear, GELU, Linear) that is applied to every
             selected layer; `None` leaves plain pixel unshuffle.
         merger_hidden_size: inner width of the merger, by default its input width `merge_size**2 * hidden_size`.
@@ -66,6 +77,9 @@ class RiverOneVisionConfig(PreTrainedConfig):
     # `None` is replaced when the configuration is built, so readers see the plain types.
     layer_map: list[int] = None  # type: ignore[assignment]
     qkv_map: list[int] = None  # type: ignore[assignment]
+    head_mixing: list[int] = False  # type: ignore[assignment]
+    local_conv: list[int] = False  # type: ignore[assignment]
+    local_conv_size: int = 7
     merger_out_size: int | None = None
     merger_hidden_size: int | None = None
     merge_size: int = 2
@@ -79,6 +93,8 @@ class RiverOneVisionConfig(PreTrainedConfig):
             self.layer_map = list(range(self.num_hidden_layers))
         if self.qkv_map is None:
             self.qkv_map = list(self.layer_map)
+        self.head_mixing = _layer_list(self.head_mixing, self.num_hidden_layers)
+        self.local_conv = _layer_list(self.local_conv, self.num_hidden_layers)
         if self.num_position_embeddings is None:
             self.num_position_embeddings = (self.image_size // self.patch_size) ** 2
         if self.merger_out_size is not None and self.merger_hidden_size is None:
@@ -127,6 +143,13 @@ class RiverOneVisionConfig(PreTrainedConfig):
         )
         _check_map("layer_map", self.layer_map, self.num_hidden_layers)
         _check_map("qkv_map", self.qkv_map, self.num_hidden_layers)
+        for name in ("head_mixing", "local_conv"):
+            layers = getattr(self, name)
+            _require(
+                all(0 <= layer < self.num_hidden_layers for layer in layers) and len(set(layers)) == len(layers),
+                f"{name} must name different layers from 0 to {self.num_hidden_layers - 1}: got {layers}.",
+            )
+        _require(self.local_conv_size % 2 == 1, f"local_conv_size must be odd: got {self.local_conv_size}.")
 
     @property
     def grid_size(self) -> int:

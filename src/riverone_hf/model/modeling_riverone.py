@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModel, GenerationMixin, PreTrainedModel
+from transformers import AutoModel, GenerationMixin
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache
@@ -15,6 +15,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutp
 from transformers.utils import can_return_tuple
 
 from .configuration_riverone import RiverOneConfig
+from .generated_riverone import FreezingPreTrainedModel
+from .quantization_riverone import register as register_quantizer
 from .vision_riverone import RiverOneVisionModel, pixel_unshuffle
 
 
@@ -46,7 +48,7 @@ class RiverOneProjector(nn.Module):
         return self.linear_2(self.activation(self.linear_1(self.norm(features))))
 
 
-class RiverOnePreTrainedModel(PreTrainedModel):
+class RiverOnePreTrainedModel(FreezingPreTrainedModel):
     config: RiverOneConfig
     config_class = RiverOneConfig
     base_model_prefix = "model"
@@ -316,6 +318,8 @@ class RiverOneForConditionalGeneration(RiverOnePreTrainedModel, GenerationMixin)
         return input_ids, model_kwargs
 
 
+# Coded checkpoints name a quantization method that transformers does not have; also where this file is remote code.
+register_quantizer()
 RiverOneModel.register_for_auto_class("AutoModel")
 RiverOneForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
 

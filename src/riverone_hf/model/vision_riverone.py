@@ -7,11 +7,10 @@ buffer that a load from a checkpoint could miss.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -20,6 +19,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import can_return_tuple
 
 from .configuration_riverone import RiverOneVisionConfig
+from .generated_riverone import FreezingPreTrainedModel
+from .transforms_riverone import RiverOneHeadMixing, RiverOneLocalConv
 
 
 def pixel_unshuffle(hidden_states: torch.Tensor, grid: tuple[int, int], factor: int) -> torch.Tensor:
@@ -150,6 +151,10 @@ class RiverOneVisionQKV(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return self.q_proj(hidden_states), self.k_proj(hidden_states), self.v_proj(hidden_states)
 
+    def slots(self, uses: int) -> list:
+        """What each of the `uses` layers of this set calls, in order; a live generator gives each its own weights."""
+        return [self] * uses
+
 
 class RiverOneVisionAttention(nn.Module):
     """Bidirectional attention over ready queries, keys and values, and its output projection."""
@@ -163,11 +168,15 @@ class RiverOneVisionAttention(nn.Module):
         self.is_causal = False
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, query, key, value, rotary=None) -> torch.Tensor:
+    def forward(self, query, key, value, rotary=None, mixing: RiverOneHeadMixing | None = None) -> torch.Tensor:
         shape = query.shape
         query, key, value = (x.view(*shape[:2], -1, self.head_dim).transpose(1, 2) for x in (query, key, value))
         if rotary is not None:
             query, key = apply_rotary(query, *rotary), apply_rotary(key, *rotary)
+        dropout = self.attention_dropout if self.training else 0.0
+        if mixing is not None:
+            output, _ = mixing(query, key, value, self.scaling, dropout=dropout)
+            return self.out_proj(output.reshape(shape))
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         output, _ = attention(
             self,
@@ -176,7 +185,7 @@ class RiverOneVisionAttention(nn.Module):
             value,
             None,
             scaling=self.scaling,
-            dropout=self.attention_dropout if self.training else 0.0,
+            dropout=dropout,
             is_causal=False,
         )
         return self.out_proj(output.reshape(shape))
@@ -203,12 +212,16 @@ class RiverOneVisionBlock(nn.Module):
 
 
 class RiverOneVisionLayer(GradientCheckpointingLayer):
-    """One of the L layers: its own norms around a stored block and a stored q/k/v set."""
+    """One of the L layers: its own norms and MiniViT transforms around a stored block and a stored q/k/v set."""
 
-    def __init__(self, config: RiverOneVisionConfig):
+    def __init__(self, config: RiverOneVisionConfig, index: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mixing = RiverOneHeadMixing(config.num_attention_heads) if index in config.head_mixing else None
+        self.local: RiverOneLocalConv | None = None
+        if index in config.local_conv:
+            self.local = RiverOneLocalConv(config.hidden_size, config.local_conv_size, config.layer_norm_eps)
 
     def forward(
         self,
@@ -216,8 +229,12 @@ class RiverOneVisionLayer(GradientCheckpointingLayer):
         block: RiverOneVisionBlock,
         qkv: RiverOneVisionQKV,
         rotary: tuple[torch.Tensor, torch.Tensor] | None = None,
+        grid: tuple[int, int] = (0, 0),
     ) -> torch.Tensor:
-        hidden_states = hidden_states + block.attention(*qkv(self.norm1(hidden_states)), rotary=rotary)
+        states = qkv(self.norm1(hidden_states))
+        hidden_states = hidden_states + block.attention(*states, rotary=rotary, mixing=self.mixing)
+        if self.local is not None:
+            hidden_states = self.local(hidden_states, grid)
         return hidden_states + block.mlp(self.norm2(hidden_states))
 
 
@@ -240,7 +257,7 @@ class RiverOneVisionMerger(nn.Module):
         return self.fc2(self.activation(self.fc1(joined)))
 
 
-class RiverOneVisionModel(PreTrainedModel):
+class RiverOneVisionModel(FreezingPreTrainedModel):
     """Tiles -> patch states. `hidden_states[0]` is the embedding, `hidden_states[i + 1]` the output of block i."""
 
     config: RiverOneVisionConfig
@@ -257,7 +274,7 @@ class RiverOneVisionModel(PreTrainedModel):
     def __init__(self, config: RiverOneVisionConfig):
         super().__init__(config)
         self.embeddings = RiverOneVisionEmbeddings(config)
-        self.layers = nn.ModuleList(RiverOneVisionLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(RiverOneVisionLayer(config, i) for i in range(config.num_hidden_layers))
         self.blocks = nn.ModuleList(RiverOneVisionBlock(config) for _ in range(config.num_stored_blocks))
         self.qkv = nn.ModuleList(RiverOneVisionQKV(config) for _ in range(config.num_stored_qkv))
         self.merger = RiverOneVisionMerger(config) if config.merger_out_size is not None else None
@@ -281,6 +298,8 @@ class RiverOneVisionModel(PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
+        elif isinstance(module, (RiverOneHeadMixing, RiverOneLocalConv)):
+            module.reset_to_identity()
 
     def grid(self, pixel_values: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of patches of tiles (T, C, H, W). Raises ValueError on other shapes."""
@@ -294,6 +313,12 @@ class RiverOneVisionModel(PreTrainedModel):
         if height % size or width % size:
             raise ValueError(f"Tiles must be multiples of patch_size={size}: got {height}x{width} pixels.")
         return height // size, width // size
+
+    def projections(self) -> list:
+        """Per layer, what maps its states to queries, keys and values. Generated weights are made here, once."""
+        uses, sets = self.config.qkv_map, cast(list[RiverOneVisionQKV], self.qkv)
+        slots = [iter(stored.slots(uses.count(index))) for index, stored in enumerate(sets)]
+        return [next(slots[index]) for index in uses]
 
     @can_return_tuple
     def forward(
@@ -319,8 +344,8 @@ class RiverOneVisionModel(PreTrainedModel):
 
         hidden_states = self.embeddings(pixel_values)
         states: list[torch.Tensor | None] = [hidden_states if 0 in wanted else None]
-        for layer, block, qkv in zip(self.layers, self.config.layer_map, self.config.qkv_map):
-            hidden_states = layer(hidden_states, self.blocks[block], self.qkv[qkv], rotary=rotary)
+        for layer, block, qkv in zip(self.layers, self.config.layer_map, self.projections()):
+            hidden_states = layer(hidden_states, self.blocks[block], qkv, rotary=rotary, grid=grid)
             states.append(hidden_states if len(states) in wanted else None)
         selected: Any = tuple(states) if wanted else None
         return BaseModelOutput(last_hidden_state=hidden_states, hidden_states=selected)

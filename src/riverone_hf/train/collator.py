@@ -88,7 +88,8 @@ class PackedCollator:
         packed = []
         for row in rows:
             count = len(row["images"])
-            packed.append(self._pack(row["messages"], tiles[:count]))
+            pack = self._pack if _images_first(row["messages"]) else self._pack_shown
+            packed.append(pack(row["messages"], tiles[:count]))
             tiles = tiles[count:]
         return inputs | self._stack(packed)
 
@@ -105,6 +106,26 @@ class PackedCollator:
             labels += [IGNORE] * len(context) + answer
             weights += [0.0] * len(context) + self.weights(_text(assistant), answer)
         return {"ids": ids, "positions": positions, "groups": groups, "labels": labels, "weights": weights}
+
+    def _pack_shown(self, messages: list[dict[str, Any]], tiles: list[int]) -> dict[str, list]:
+        """One question behind solved examples: images and text alternate, so nothing is shared and nothing packed."""
+        if len(messages) != 2:
+            raise ValueError(
+                f"got {len(messages)} messages with images between texts; expected one question and its answer"
+            )
+        token, per_tile = self.processor.image_token, self.processor.image_processor.tokens_per_tile()
+        pieces = self._render(messages[0]["content"]).split(token)
+        text = "".join(piece + token * (n * per_tile) for piece, n in zip(pieces, [*tiles, 0], strict=True))
+        context = self._tokenize(text)
+        answer = self.branch("", _text(messages[1]))[1]
+        size = len(context) + len(answer)
+        return {
+            "ids": [*context, *answer],
+            "positions": list(range(size)),
+            "groups": [0] * size,
+            "labels": [IGNORE] * len(context) + answer,
+            "weights": [0.0] * len(context) + self.weights(_text(messages[1]), answer),
+        }
 
     def _stack(self, packed: list[dict[str, list]]) -> dict[str, torch.Tensor]:
         size = max(len(item["ids"]) for item in packed)
@@ -124,6 +145,13 @@ class PackedCollator:
             "attention_mask": mask[:, None],
             "loss_weights": pad("weights", 0.0, torch.float32),
         }
+
+
+def _images_first(messages: list[dict[str, Any]]) -> bool:
+    """Whether all images stand before the first text, so that every question can share them."""
+    content = messages[0]["content"]
+    kinds = [] if isinstance(content, str) else [part["type"] for part in content]
+    return "image" not in kinds[kinds.index("text") :] if "text" in kinds else True
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -10,12 +10,14 @@ from torch.nn import functional as F
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
+from .distributed import mean_over_processes
+from .guard import FiniteLoss
 from .optimizer import muon_adamw
 
 AuxiliaryLoss = Callable[[torch.nn.Module], torch.Tensor]
 
 
-class PackedSFTTrainer(SFTTrainer):
+class PackedSFTTrainer(FiniteLoss, SFTTrainer):
     """SFTTrainer for `PackedCollator` batches.
 
     TRL computes the loss itself and never calls the model's: `auxiliary_losses` (name -> function of the model that
@@ -54,14 +56,23 @@ class PackedSFTTrainer(SFTTrainer):
         outputs = model(**inputs, use_cache=False, logits_to_keep=keep)
         labels, weights = labels[answered], weights[answered]
         losses = F.cross_entropy(outputs.logits.float(), labels, reduction="none")
-        loss = (losses * weights).sum() / weights.sum().clamp_min(1e-6)
+        # Each process divides by the mean weight over processes: the average is that of the whole batch.
+        loss = (losses * weights).sum() / mean_over_processes(weights.sum()).clamp_min(1e-6)
         metrics = self._metrics["train" if model.training else "eval"]
         metrics["mean_token_accuracy"].append((outputs.logits.argmax(-1) == labels).float().mean().item())
-        for name, auxiliary in self.auxiliary_losses.items():
-            value = auxiliary(model)
-            metrics[f"{name}_loss"].append(value.item())
-            loss = loss + value
+        loss = add_auxiliary(self.auxiliary_losses, model, loss, metrics)
         return (loss, outputs) if return_outputs else loss
+
+
+def add_auxiliary(
+    auxiliary_losses: dict[str, AuxiliaryLoss], model: Any, loss: torch.Tensor, metrics: dict[str, list[float]]
+) -> torch.Tensor:
+    """`loss` plus every auxiliary loss of the model, whose values are added to the logged `metrics`."""
+    for name, auxiliary in auxiliary_losses.items():
+        value = auxiliary(model)
+        metrics[f"{name}_loss"].append(value.item())
+        loss = loss + value
+    return loss
 
 
 class FreezeVision(TrainerCallback):

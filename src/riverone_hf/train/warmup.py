@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from transformers import Trainer
 
 from ..questions import ASSESSMENTS, get_family
+from .distributed import mean_over_processes
+from .guard import FiniteLoss
 from .optimizer import muon_adamw
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class WarmupHeads(nn.Module):
         loss = F.cross_entropy(type_logits, type_labels) + F.cross_entropy(fit_logits, fit_labels)
         if self.target_head is not None:
             error = (self.target_head(pooled) - target_values).square() * target_mask
-            loss = loss + self.target_weight * error.sum() / target_mask.sum().clamp_min(1)
+            loss = loss + self.target_weight * error.sum() / mean_over_processes(target_mask.sum()).clamp_min(1)
         return {"loss": loss, "type_logits": type_logits, "fit_logits": fit_logits}
 
 
@@ -108,7 +110,7 @@ class WarmupCollator:
         }
 
 
-class WarmupTrainer(Trainer):
+class WarmupTrainer(FiniteLoss, Trainer):
     """Trainer with our optimizer and with accuracies in its logs."""
 
     muon_lr = 0.02

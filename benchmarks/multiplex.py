@@ -1,0 +1,390 @@
+"""How much does a RiverONE keep when its vision blocks are shared, and is sharing the reason?
+
+For every base checkpoint (one per seed) and K = 1/2, 1/3 of the blocks: recovery from nothing to everything, QGP and
+classical generators of q/k/v at a matched number of trained parameters, and the controls (the same blocks dropped, a
+small tower from scratch). All rows see the same images in the same order and take the same steps. A finished (row,
+seed) pair is a file in --work and is skipped; a killed one goes on from its checkpoint.
+
+Run: python benchmarks/multiplex.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR [--out results/multiplex.json]
+     [--rows 'REGEX'] [--plots 800] [--steps 300] [--minutes 20] [--list]
+     python benchmarks/multiplex.py ... --contested    # QGP against the best classical method, seeds 0-9
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import dataclasses
+import json
+import re
+import shutil
+import sys
+import time
+import zlib
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from paired import holm, paired_difference, summary
+from pydantic import ValidationError
+from transformers import set_seed
+
+from riverone_hf import multiplex, qgp
+from riverone_hf.build import CompressVisionSpec, PlotBatches, load_compress_spec
+from riverone_hf.build.run import commit, machine, versions
+from riverone_hf.data import DATA_VERSION, PlotSource
+from riverone_hf.evaluate import evaluate_answers, model_answers, score_answers
+from riverone_hf.evaluate.report import mean_score
+from riverone_hf.questions import write_answers
+from riverone_hf.reader.generate import Answerer
+from riverone_hf.reader.loading import load_model
+
+ASKED = ("q1", "q2", "q4", "q5", "q6")
+FRACTIONS = {"1/2": 1 / 2, "1/3": 1 / 3}
+REST = ("transforms", "norms", "blocks")
+"""What trains beside q/k/v in every row from 'shared weights' on."""
+CLASSICAL = {
+    "kronecker": {"method": "kronecker"},
+    "bit mask": {"method": "bit_mask"},
+    "elementwise MLP": {"method": "mlp"},
+    "LoRA, frozen factors": {"method": "lora", "frozen_factors": True},
+}
+"""Classical generators that can be sized to the circuit's number of trained parameters."""
+SECONDS = 240
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One way to recover. `generator` are settings of the qgp room, `match` sizes it to the circuit's parameters."""
+
+    name: str
+    train: tuple[str, ...] = ()
+    kind: str = "share"  # share, drop or scratch
+    generator: dict[str, Any] | None = None
+    match: bool = False
+    unshared_qkv: bool = False
+    reset: bool = False
+    validated: bool = False
+
+
+def methods() -> list[Method]:
+    """The rows of the study, for one fraction."""
+    circuit = {"method": "qgp"}
+    with_circuit = (*REST, "generators")
+    return [
+        Method("no recovery"),
+        Method("transforms", ("transforms",)),
+        Method("transforms and norms", ("transforms", "norms")),
+        Method("shared weights, q/k/v frozen", REST),
+        Method("shared weights", (*REST, "qkv")),
+        Method("q/k/v unshared", (*REST, "qkv"), unshared_qkv=True),
+        # The generators are there but do not train: the cost of everything about a circuit except its learning.
+        Method("qgp, angles frozen", REST, generator=circuit),
+        Method("qgp", with_circuit, generator=circuit, validated=True),
+        Method("qgp, angles reset", with_circuit, generator=circuit, reset=True),
+        Method("qgp without entangler", with_circuit, generator={**circuit, "entangler": "none"}),
+        Method("qgp with row_col", with_circuit, generator={**circuit, "row_col": True}),
+        Method("qgp with row_col, angles reset", with_circuit, generator={**circuit, "row_col": True}, reset=True),
+        Method("row_col", with_circuit, generator={"method": "row_col"}),
+        *(Method(n, with_circuit, generator=g, match=True, validated=True) for n, g in CLASSICAL.items()),
+        Method("LoRA, rank 1", with_circuit, generator={"method": "lora", "rank": 1}),
+        Method("control: blocks dropped", (*REST, "qkv"), kind="drop"),
+        Method("control: small tower from scratch", (*REST, "qkv"), kind="scratch"),
+    ]
+
+
+class Plots:
+    """A fixed set of simulated plots of one split, and a model's scores on it (0..100 per plot)."""
+
+    def __init__(self, families: tuple[str, ...], count: int, split: Any):
+        source = PlotSource(families, seed=1, split=split, matplotlib_share=0.5)
+        rows = [source.row(index) for index in range(count)]
+        self.families, self.images = [row["family"] for row in rows], [row["images"] for row in rows]
+        self.references = [write_answers(source.plot(index).truth) for index in range(count)]
+
+    def score(self, model: Any, processor: Any) -> tuple[dict[str, Any], list[float]]:
+        """Contract fields `scores` and `ci95`, and the mean score of every plot."""
+        answers = model_answers(Answerer(model, processor), self.families, self.images, ASKED, 24)
+        table = zip(self.families, answers, self.references, strict=True)
+        each = [100 * mean_score(score_answers(*row)) for row in table]
+        return evaluate_answers(self.families, answers, self.references), each
+
+
+class Study:
+    """All rows of one base checkpoint."""
+
+    def __init__(self, arguments: argparse.Namespace, seed: int, folder: str, test: Plots, validation: Plots):
+        self.arguments, self.seed, self.test, self.validation = arguments, seed, test, validation
+        self.model, self.processor = load_model(folder, device="cpu")
+        self.layers = self.model.config.vision_config.num_hidden_layers
+        changes = {"distill": {"steps": arguments.steps}} if arguments.steps else {}
+        self.spec = load_compress_spec(arguments.recipe, changes)
+
+    def images(self, steps: int) -> PlotBatches:
+        """Training images of this seed: the same for every row."""
+        side = self.model.config.vision_config.image_size
+        families = tuple(self.model.config.families)
+        source = PlotSource(families, seed=1000 + self.seed, direct_size=side, direct_share=0.9, single_share=0.2)
+        return PlotBatches(source, self.processor.image_processor, self.arguments.batch_size, steps)
+
+    def base(self) -> dict[str, Any]:
+        """The uncompressed model, and what skipping each block costs it."""
+        row = self._row("base", self.model, 0, 0)
+        probe = [self.images(1)[0]]
+        row["skip_cost"] = [round(cost, 4) for cost in multiplex.skip_cost(self.model, probe)]
+        return row
+
+    def run(self, fraction: str, method: Method) -> dict[str, Any]:
+        """Compress, recover and score. Raises pydantic's ValidationError for generators that do not exist."""
+        stored = max(1, round(FRACTIONS[fraction] * self.layers))
+        layer_map, spec = self._map(stored), self.spec
+        set_seed(self.seed)
+        student, targets = self._student(method, layer_map)
+        row: dict[str, Any] = {"stored_blocks": max(layer_map) + 1, "layer_map": layer_map}
+        generator = self._generator(student, method, row)
+        if generator is not None:
+            qgp.attach(student, generator, restart=True)
+        start = {name: copy.deepcopy(made.state_dict()) for name, made in qgp.generators(student).items()}
+        trained = 0
+        if method.train:
+            train = list(method.train)
+            if not (spec.head_mixing or spec.local_conv):
+                train.remove("transforms")
+            settings = spec.distill.model_dump(exclude={"regularizer_weight"}) | {"train": tuple(train)}
+            trained = sum(p.numel() for name in train for p in multiplex.parameter_groups(student)[name])
+            # A reset row is the trained model of the row beside it, so it shares that one's finished distillation.
+            work = (
+                self.arguments.work / f"{slug(f'{fraction} {method.name}'.replace(', angles reset', ''))}-{self.seed}"
+            )
+            losses = multiplex.distill(
+                student,
+                self.model,
+                self.images(spec.distill.steps),
+                multiplex.DistillConfig(**settings),
+                folder=work,
+                **targets,
+            )
+            row["losses"] = {"first": losses[0], "last": losses[-1]}
+            if not method.name.removesuffix(", angles reset").startswith("qgp"):
+                shutil.rmtree(work)
+        if generator is not None:
+            row["generators"] = qgp.report(student).as_dict()
+            if method.reset:
+                # All else keeps what it learned beside them.
+                for name, made in qgp.generators(student).items():
+                    made.load_state_dict(start[name])
+            qgp.freeze(student)
+        probe = [self.images(1)[0]]
+        row["output_error"] = multiplex.output_error(student, self.model, probe)
+        if method.kind == "share":
+            row["layer_error"] = [round(e, 4) for e in multiplex.layer_errors(student, self.model, probe)]
+        scored = self._row(f"{fraction} {method.name}", student, spec.distill.steps if method.train else 0, trained)
+        if method.validated:
+            scored["validation_mean"] = float(np.mean(self.validation.score(student, self.processor)[1]))
+        return {**scored, **row}
+
+    def _map(self, stored: int) -> list[int]:
+        if self.spec.layer_map == "search":
+            return multiplex.search_map(self.model, stored, [self.images(self.spec.probe_batches)[0]])
+        return multiplex.groups(self.layers, stored)
+
+    def _student(self, method: Method, layer_map: list[int]) -> tuple[Any, dict[str, Any]]:
+        spec: CompressVisionSpec = self.spec
+        extras: dict[str, Any] = {
+            "head_mixing": spec.head_mixing,
+            "local_conv": spec.local_conv,
+            "local_conv_size": spec.local_conv_size,
+        }
+        if method.kind == "share":
+            unshared = range(self.layers) if method.unshared_qkv else None
+            images = list(self.images(spec.probe_batches))
+            return multiplex.share_blocks(
+                self.model, layer_map, spec.init, qkv_map=unshared, images=images, **extras
+            ), {}
+        # The controls get the same transforms in the layers that they keep.
+        whole = multiplex.share_blocks(self.model, "identity", **extras)
+        make = multiplex.drop_blocks if method.kind == "drop" else multiplex.fresh_blocks
+        student = make(whole, layer_map) if method.kind == "drop" else make(whole, layer_map, self.seed)
+        return student, multiplex.control_targets(layer_map)
+
+    def _generator(self, student: Any, method: Method, row: dict[str, Any]) -> Any:
+        if method.generator is None:
+            return None
+        config = qgp.config_of({**method.generator, "seed": self.seed})
+        if method.match:
+            weights = qgp.shapes(student, config)
+            circuit = qgp.config_of({"method": "qgp"})
+            match = qgp.matched(weights, config, sum(circuit.count(*weight) for weight in weights))
+            row["matched"] = {"trained": match.trained, "budget": match.budget, "within_5_percent": match.matched}
+            config = match.config
+        return config
+
+    def _row(self, name: str, model: Any, steps: int, trained: int) -> dict[str, Any]:
+        began = time.monotonic()
+        scores, each = self.test.score(model.eval(), self.processor)
+        size = sum(p.numel() * p.element_size() for p in model.parameters())
+        logical = logical_parameters(model)
+        return {
+            "name": name,
+            "seed": self.seed,
+            "n": len(each),
+            "commit": commit(),
+            "data_version": DATA_VERSION,
+            "steps": steps,
+            "trained_params": trained,
+            "logical_params": logical,
+            "bytes": size,
+            "bits_per_weight": 8 * size / logical,
+            "vision": multiplex.stored_size(model),
+            "evaluation_seconds": round(time.monotonic() - began, 1),
+            **scores,
+            "per_plot": [round(score, 2) for score in each],
+        }
+
+
+def logical_parameters(model: Any) -> int:
+    """Parameters that the model computes with: a stored block counts once for every layer that uses it."""
+    vision = model.model.vision_tower
+    total = model.num_parameters()
+    for stored, uses in ((vision.blocks, vision.config.layer_map), (vision.qkv, vision.config.qkv_map)):
+        for index, module in enumerate(stored):
+            total += (uses.count(index) - 1) * sum(p.numel() for p in module.parameters())
+    return total
+
+
+def slug(name: str) -> str:
+    """A file name for a row."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def write(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def finished(work: Path, settings: int) -> list[dict[str, Any]]:
+    """Rows that are done under these settings."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / "rows").glob("*.json"))]
+    return [row for row in rows if row["settings"] == settings]
+
+
+def contested(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """QGP against the classical method that was best on validation (seeds 0-2), per fraction, Holm-corrected."""
+    out = []
+    for fraction in FRACTIONS:
+        best = best_classical(rows, fraction)
+        pairs = {}
+        for name in (f"{fraction} qgp", best):
+            pairs[name] = {row["seed"]: row["per_plot"] for row in rows if row["name"] == name}
+        seeds = sorted(set.intersection(*(set(found) for found in pairs.values()))) if best else []
+        if len(seeds) > 1:
+            first, second = (np.array([found[seed] for seed in seeds]) for found in pairs.values())
+            out.append({"comparison": list(pairs), "seeds": seeds, **paired_difference(first, second)})
+    for row, p in zip(out, holm([row["p"] for row in out]), strict=True):
+        row["p_holm"] = p
+    return out
+
+
+def best_classical(rows: list[dict[str, Any]], fraction: str) -> str | None:
+    """Name of the classical row with the highest mean on validation over seeds 0-2."""
+    means: dict[str, list[float]] = {}
+    for row in rows:
+        name = row["name"].removeprefix(f"{fraction} ")
+        if row["name"].startswith(fraction) and name in CLASSICAL and row["seed"] < 3:
+            means.setdefault(row["name"], []).append(row["validation_mean"])
+    return max(means, key=lambda name: float(np.mean(means[name]))) if means else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--base", action="append", required=True, help="SEED=FOLDER of a base checkpoint; repeatable")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("results/multiplex.json"))
+    parser.add_argument("--recipe", type=Path, default=None, help="settings; default recipes/multiplex")
+    parser.add_argument("--rows", default="", help="regular expression of row names")
+    parser.add_argument("--plots", type=int, default=800)
+    parser.add_argument("--validation", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=0, help="instead of the recipe's")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no row after that")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--contested", action="store_true", help="seeds 0-9 of qgp and the best classical method")
+    parser.add_argument("--list", action="store_true", help="print the rows and stop")
+    arguments = parser.parse_args()
+    names = ["base", *(f"{fraction} {method.name}" for fraction in FRACTIONS for method in methods())]
+    if arguments.list:
+        print("\n".join(names))
+        return
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    bases = {int(seed): folder for seed, _, folder in (text.partition("=") for text in arguments.base)}
+    spec = load_compress_spec(arguments.recipe)
+    key = json.dumps([spec.model_dump(), arguments.steps, arguments.batch_size, arguments.plots, DATA_VERSION])
+    settings, began = zlib.crc32(key.encode()), time.monotonic()
+    wanted = {name for name in names if re.search(arguments.rows, name)}
+    seeds = sorted(bases)
+    if arguments.contested:
+        done = finished(arguments.work, settings)
+        best = {fraction: best_classical(done, fraction) for fraction in FRACTIONS}
+        wanted = {name for fraction, name in best.items() if name} | {f"{f} qgp" for f, name in best.items() if name}
+        seeds = list(range(10))
+    plots: list[Plots] = []
+    for seed in seeds:
+        study: Study | None = None
+        for name in [name for name in names if name in wanted or name == "base"]:
+            path = arguments.work / "rows" / f"{slug(name)}-{seed}.json"
+            if any(row["name"] == name and row["seed"] == seed for row in finished(arguments.work, settings)):
+                continue
+            if time.monotonic() - began > 60 * arguments.minutes:
+                break
+            start = time.monotonic()
+            if study is None:
+                folder = bases.get(seed) or bases[sorted(bases)[seed % len(bases)]]
+                families = tuple(load_model(folder, device="cpu")[0].config.families)
+                plots = plots or [
+                    Plots(families, arguments.plots, "test"),
+                    Plots(families, arguments.validation, "validation"),
+                ]
+                study = Study(arguments, seed, folder, *plots)
+            try:
+                row = study.base() if name == "base" else study.run(name[:3], by_name(name[4:]))
+            except ValidationError as error:
+                print(f"{name}: left out, no such generator ({error.errors()[0]['msg']})", file=sys.stderr)
+                continue
+            row["seconds"] = round(time.monotonic() - start, 1)
+            write(path, {**row, "settings": settings})
+            slow = "  SLOWER THAN 4 MINUTES" if row["seconds"] > SECONDS else ""
+            print(f"{name} seed {seed}: mean {row['scores']['mean']:.2f} in {row['seconds']:.0f} s{slow}", flush=True)
+            publish(arguments, settings)
+    publish(arguments, settings)
+
+
+def by_name(name: str) -> Method:
+    """The method of a row."""
+    return next(method for method in methods() if method.name == name)
+
+
+def publish(arguments: argparse.Namespace, settings: int) -> None:
+    """Write the results file from all finished rows."""
+    rows = finished(arguments.work, settings)
+    plots = {(row["name"], row["seed"]): row["per_plot"] for row in rows}
+    command = "python benchmarks/multiplex.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR"
+    content = {
+        "command": command + (f" --steps {arguments.steps}" if arguments.steps else ""),
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+        "rows": [{key: value for key, value in row.items() if key not in ("per_plot", "settings")} for row in rows],
+        "summary": summary(rows, plots),
+        "contested": contested(rows),
+    }
+    write(arguments.out, content)
+
+
+if __name__ == "__main__":
+    main()

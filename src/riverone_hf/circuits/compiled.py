@@ -1,0 +1,223 @@
+"""The circuit on the CPU by compiled passes: float32, eight wires or more, about ten times the portable form's speed.
+
+Import only where Numba is installed. Results are the same bits for any number of threads and any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from . import memory, passes, phases
+from .ansatz import Ansatz, images, index_map, readout_power
+
+CHUNK_BITS = 14
+"""A chunk of 2^14 entries in four float32 planes is 256 KiB: it stays in a core's second-level cache."""
+TILE_BITS = 6
+"""Columns of a tile: 64 entries are four cache lines, enough for the prefetcher."""
+ENTRIES_AT_ONCE = 1 << 21
+"""Circuits are taken in groups of about this many amplitudes, which bounds the work space to 64 MiB."""
+
+
+def probabilities(amplitudes: torch.Tensor, angles: torch.Tensor, ansatz: Ansatz, align: bool) -> torch.Tensor:
+    """Checked float32 arguments on the CPU: (1 or B, N) and (B, L, n, 3), n >= 8; returns (B, N)."""
+    return _Circuit.apply(amplitudes, angles, ansatz, align)
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """A permutation of the basis as two tables: entry (u << split) + j is read at upper[u] ^ lower[j]."""
+
+    upper: np.ndarray
+    lower: np.ndarray
+    whole: bool
+    """Sixteen neighbours come from one aligned block."""
+
+    def args(self) -> tuple[np.ndarray, np.ndarray, bool]:
+        return self.upper, self.lower, self.whole
+
+
+@lru_cache(maxsize=32)
+def _fetch(ansatz: Ansatz, power: int) -> _Fetch:
+    image, split = images(ansatz.n_wires, ansatz.entangler, power), ansatz.n_wires // 2
+    lower = index_map(image[:split]).numpy().astype(np.int32)
+    upper = index_map(image[split:]).numpy()
+    return _Fetch(upper, lower, max(image[:4]) < passes.LANES)
+
+
+class _Group:
+    """Some circuits' rotations and phases, layer by layer, and the sizes that all passes take."""
+
+    def __init__(self, angles: np.ndarray, ansatz: Ansatz):
+        self.ansatz, self.circuits = ansatz, len(angles)
+        self.n = ansatz.n_wires
+        self.low, self.split = min(self.n, CHUNK_BITS), self.n // 2
+        self.wide = min(TILE_BITS, self.split)
+        self.chunks = len(angles) << (self.n - self.low)
+        self.tiles = len(angles) << (self.low - self.wide)
+        self.rows = len(angles) << (self.n - self.split)
+        self.alpha, beta, self.gamma = phases.euler(angles)
+        self.turns = [phases.half_turns(beta[:, layer]).ravel() for layer in range(ansatz.n_layers)]
+        self.known: dict[tuple[int, bool], tuple[Any, ...]] = {}
+
+    def phases(self, layer: int, before: bool = False) -> tuple[Any, ...]:
+        """Tables of the boundary that leads into a layer, seen after or before its CNOTs."""
+        if (layer, before) in self.known:
+            return self.known[layer, before]
+        alpha = self.alpha[:, layer - 1] if layer else np.zeros_like(self.alpha[:, 0])
+        t = phases.tables(self.gamma[:, layer], alpha, self.n, self.ansatz.entangler, self.split, before)
+        self.known[layer, before] = t.upper_re, t.upper_im, t.lower_re, t.lower_im, t.variant, t.variants
+        return self.known[layer, before]
+
+
+class _Circuit(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, amplitudes: torch.Tensor, angles: torch.Tensor, ansatz: Ansatz, align: bool) -> torch.Tensor:
+        values, shared = angles.detach().double().numpy(), len(amplitudes) < len(angles)
+        final = memory.empty(len(angles), passes.STATE * ansatz.n_states)
+        p = memory.empty(len(angles), ansatz.n_states)
+        groups = [(part, _Group(values[part], ansatz)) for part in _groups(len(angles), ansatz.n_states)]
+        with memory.lock, _Threads() as run:
+            for part, group in groups:
+                source = _plane(amplitudes if shared else amplitudes[part])
+                _simulate(run, group, source, shared, align, final[part], p[part])
+        ctx.groups, ctx.align = groups, align
+        ctx.save_for_backward(amplitudes, angles, torch.from_numpy(final))
+        return torch.from_numpy(p)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_p: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        amplitudes, angles, saved = ctx.saved_tensors
+        values, final, shared = angles.double().numpy(), saved.numpy(), len(amplitudes) < len(angles)
+        grad_angles = np.empty(angles.shape, np.float64)
+        wanted = ctx.needs_input_grad[0]
+        grad_amplitudes = memory.empty(*amplitudes.shape) if wanted else None
+        if grad_amplitudes is not None and shared:
+            grad_amplitudes[:] = 0
+        with memory.lock, _Threads() as run:
+            for part, group in ctx.groups:
+                own = grad_amplitudes[part] if grad_amplitudes is not None and not shared else None
+                sums, each = _go_back(run, group, final[part], _plane(grad_p[part]), ctx.align, own, wanted)
+                if grad_amplitudes is not None and shared:
+                    grad_amplitudes[0] += each.sum(0)
+                grad_angles[part] = phases.angle_gradients(sums, values[part], group.alpha)
+        by_amplitudes = None if grad_amplitudes is None else torch.from_numpy(grad_amplitudes)
+        return by_amplitudes, torch.from_numpy(grad_angles).to(angles.dtype), None, None
+
+
+def _simulate(
+    run: Callable[..., None],
+    group: _Group,
+    source: np.ndarray,
+    shared: bool,
+    align: bool,
+    final: np.ndarray,
+    p: np.ndarray,
+) -> None:
+    """Fills the states before the last CNOTs (circuits, 2 N) and the chances (circuits, N) of a group."""
+    depth, n_states, sizes = group.ansatz.n_layers, group.ansatz.n_states, (group.n, group.low, group.split)
+    disentangle, read = _fetch(group.ansatz, -1), _fetch(group.ansatz, readout_power(depth, align))
+    kept, step = final.reshape(-1), 0 if shared else n_states
+    for layer in range(depth):
+        # Two registers alternate so that the last layer ends in the one that is kept.
+        x = kept if (depth - layer) % 2 else memory.work_space("a", kept.size)
+        turns = group.turns[layer]
+        fetch = disentangle.args()
+        run(passes.low_forward, group.chunks, layer == 0, source, step, x, sizes, fetch, group.phases(layer), turns)
+        if group.n > group.low:
+            run(passes.high_forward, group.tiles, x, sizes, group.wide, turns)
+        source, step = x, passes.STATE * n_states
+    run(passes.measure, group.rows, kept, p.reshape(-1), sizes, read.args())
+
+
+def _go_back(
+    run: Callable[..., None],
+    group: _Group,
+    final: np.ndarray,
+    grad_p: np.ndarray,
+    align: bool,
+    grad: np.ndarray | None,
+    wanted: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pauli sums (circuits, L, n, 3) and, where wanted, the gradient of each circuit's amplitudes (circuits, N).
+
+    The latter goes to `grad`, or without one to work space.
+    """
+    depth, n_states, sizes = group.ansatz.n_layers, group.ansatz.n_states, (group.n, group.low, group.split)
+    unread, entangle = _fetch(group.ansatz, -readout_power(depth, align)), _fetch(group.ansatz, 1)
+    sums = np.empty((group.circuits, depth, group.n, 3))
+    registers = [memory.work_space("a", passes.BOTH * group.circuits * n_states)]
+    # The second register serves the layers below the last, and at the end takes the gradient where no other place is.
+    size = passes.BOTH if depth > 1 else 1
+    registers.append(memory.work_space("b", size * group.circuits * n_states) if depth > 1 or grad is None else grad)
+    source = final.reshape(-1)
+    for layer in reversed(range(depth)):
+        seed, x, free = layer == depth - 1, registers[0], registers[1]
+        target = (free[: group.circuits * n_states] if grad is None else grad).reshape(-1)
+        low = np.empty((group.chunks, 3 * group.low), np.float32)
+        high = np.empty((group.tiles, 3 * (group.n - group.low)), np.float32)
+        # Between layers the phases are those of the boundary that was crossed, seen from below.
+        crossed = group.phases(layer if seed else layer + 1, before=not seed)
+        fetch = (unread if seed else entangle).args()
+        turns = group.turns[layer]
+        run(passes.low_backward, group.chunks, seed, source, grad_p, x, sizes, fetch, crossed, turns, low)
+        leave = passes.KEEP if layer else passes.AMPLITUDES if wanted else passes.NOTHING
+        first = group.phases(0)
+        if group.n > group.low or layer == 0:
+            run(passes.high_backward, group.tiles, leave, x, target, sizes, group.wide, first, turns, high)
+        sums[:, layer] = _by_wire(low, high, group.circuits)
+        source, registers = x, registers[::-1]
+    return sums, target.reshape(group.circuits, n_states)
+
+
+def _by_wire(low: np.ndarray, high: np.ndarray, circuits: int) -> np.ndarray:
+    """Pauli sums of all units (units, 3 bits) -> (circuits, n, 3) with wire 0, the highest bit, first."""
+    parts = [
+        x.reshape(circuits, len(x) // circuits, x.shape[1])
+        .sum(1, dtype=np.float64)
+        .reshape(circuits, x.shape[1] // 3, 3)
+        for x in (low, high)
+    ]
+    return np.concatenate(parts, axis=1)[:, ::-1]
+
+
+def _plane(tensor: torch.Tensor) -> np.ndarray:
+    """A flat float32 array of a tensor's entries, in place where it is contiguous."""
+    return tensor.detach().contiguous().numpy().reshape(-1)
+
+
+def _groups(batch: int, n_states: int) -> list[slice]:
+    step = max(1, ENTRIES_AT_ONCE // n_states)
+    return [slice(first, min(first + step, batch)) for first in range(0, batch, step)]
+
+
+class _Threads:
+    """Runs a pass over its units on as many threads as PyTorch may use; kernels release the interpreter lock."""
+
+    def __enter__(self) -> Callable[..., None]:
+        self.count = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(self.count) if self.count > 1 else None
+        return self.run
+
+    def __exit__(self, *problem: Any) -> None:
+        if self.pool:
+            self.pool.shutdown()
+
+    def run(self, kernel: Callable[..., None], units: int, *args: Any) -> None:
+        count = min(self.count, units)
+        if self.pool is None or count == 1:
+            kernel(*args, 0, units)
+            return
+        edges = [units * i // count for i in range(count + 1)]
+        jobs = [self.pool.submit(kernel, *args, a, b) for a, b in pairwise(edges)]
+        for job in jobs:
+            job.result()

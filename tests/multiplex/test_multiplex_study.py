@@ -1,0 +1,117 @@
+"""The study runner on a tiny model with two steps, and its statistics."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tiny import tiny_config, tiny_model, tiny_processor
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.delitem(sys.modules, "multiplex", raising=False)
+    return importlib.import_module("multiplex")
+
+
+@pytest.fixture
+def paired(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("paired")
+
+
+def test_kept_share_is_paired(paired):
+    rng = np.random.default_rng(0)
+    base = rng.uniform(20, 100, (3, 400))
+    kept = paired.kept_share(0.97 * base, base)
+    # Plots differ a lot, but the row keeps the same share of each: the interval is narrow.
+    assert kept["ratio"] == pytest.approx(0.97) and kept["upper95"] - kept["lower95"] < 1e-6
+    noisy = paired.kept_share(0.97 * base + rng.normal(0, 20, base.shape), base)
+    assert noisy["lower95"] < noisy["ratio"] < noisy["upper95"] and noisy["ratio"] - noisy["lower95"] > 0.005
+    # Seeds that disagree widen it, however many plots there are.
+    seeds = paired.kept_share(base * np.array([[0.9], [1.0], [1.1]]), base)
+    assert seeds["upper95"] - seeds["lower95"] > 0.1
+    assert paired.kept_share(base, 0 * base) == {}
+
+
+def test_difference_and_holm(paired):
+    rng = np.random.default_rng(1)
+    first = rng.uniform(0, 100, (10, 200))
+    same = paired.paired_difference(first, first + rng.normal(0, 1, first.shape))
+    assert same["p"] > 0.05 and same["lower95"] < 0 < same["upper95"]
+    better = paired.paired_difference(first + 1, first)
+    assert better["difference"] == pytest.approx(1) and better["p"] == pytest.approx(2 / 1024)
+    assert paired.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert paired.holm([]) == []
+
+
+def test_every_row_is_listed(study):
+    names = [method.name for method in study.methods()]
+    assert len(set(names)) == len(names) and set(study.CLASSICAL) <= set(names)
+    for part in ("no recovery", "q/k/v unshared", "qgp, angles reset", "row_col", "control: blocks dropped"):
+        assert part in names
+    assert len({study.slug(f"{f} {name}") for f in study.FRACTIONS for name in names}) == 2 * len(names)
+
+
+def test_the_contested_cell_takes_the_classical_method_that_validation_chose(study):
+    def rows(name: str, validation: float, mean: float) -> list[dict]:
+        plots = np.full(50, mean) + np.arange(50) % 7
+        return [
+            {"name": name, "seed": seed, "per_plot": (plots + seed).tolist(), "validation_mean": validation}
+            for seed in range(10)
+        ]
+
+    # The bit mask is best on test but not on validation.
+    table = rows("1/2 qgp", 70, 72) + rows("1/2 kronecker", 75, 71) + rows("1/2 bit mask", 60, 80)
+    (found,) = study.contested(table)
+    assert found["comparison"] == ["1/2 qgp", "1/2 kronecker"] and found["seeds"] == list(range(10))
+    assert found["difference"] == pytest.approx(1) and found["p_holm"] == found["p"] < 0.05
+    assert study.contested(table[:1]) == []
+
+
+def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
+    config = tiny_config(vision={"num_hidden_layers": 4}, vision_feature_layers=[1, 3], families=["t1", "gmm"])
+    tiny_model(config).save_pretrained(tmp_path / "base")
+    tiny_processor(config).save_pretrained(tmp_path / "base")
+    out = tmp_path / "results" / "multiplex.json"
+    rows = (
+        "1/2 (no recovery|shared weights|q/k/v unshared|qgp|qgp, angles reset|qgp, angles frozen|kronecker|control.*)$"
+    )
+    command = ["multiplex.py", "--base", f"0={tmp_path / 'base'}", "--work", str(tmp_path / "work"), "--out", str(out)]
+    command += ["--plots", "2", "--validation", "2", "--steps", "2", "--batch-size", "2", "--rows", rows]
+    # Answers of a random model are long; what they say does not matter here.
+    monkeypatch.setattr(study, "ASKED", ("q2",))
+    monkeypatch.setattr(study, "mean_score", lambda row: 0.5)
+    monkeypatch.setattr(sys, "argv", command)
+    study.main()
+    first = json.loads(out.read_text())
+    by_name = {row["name"].removeprefix("1/2 "): row for row in first["rows"]}
+    assert len(by_name) == 10 and {"command", "date", "machine", "versions", "summary"} <= set(first)
+    fields = {"name", "seed", "scores", "n", "ci95", "commit", "data_version", "steps", "trained_params", "bytes"}
+    fields |= {"logical_params", "bits_per_weight", "seconds"}
+    assert all(fields <= set(row) and set(row["scores"]) >= {"q1_enums", "q5_values", "mean"} for row in first["rows"])
+    base, shared, unshared, circuit = (by_name[n] for n in ("base", "shared weights", "q/k/v unshared", "qgp"))
+    assert len(base["skip_cost"]) == 4 and base["bits_per_weight"] == 32
+    assert shared["logical_params"] > base["logical_params"] and shared["bytes"] < unshared["bytes"] < base["bytes"]
+    # Frozen circuits store as much as unshared q/k/v: that is the row to compare them with.
+    assert circuit["bytes"] == unshared["bytes"] and circuit["generators"]["trained"] > 0
+    assert circuit["losses"] == by_name["qgp, angles reset"]["losses"] != by_name["qgp, angles frozen"]["losses"]
+    assert circuit["output_error"] != by_name["qgp, angles reset"]["output_error"]
+    assert set(by_name["kronecker"]["matched"]) == {"trained", "budget", "within_5_percent"}
+    assert by_name["no recovery"]["trained_params"] == 0 == by_name["no recovery"]["steps"]
+    dropped, scratch = by_name["control: blocks dropped"], by_name["control: small tower from scratch"]
+    assert dropped["steps"] == 2 and dropped["bytes"] == scratch["bytes"] <= shared["bytes"]
+    assert {row["name"] for row in first["summary"]} == {row["name"] for row in first["rows"]}
+    assert next(row for row in first["summary"] if row["name"] == "base")["keeps"]["ratio"] == pytest.approx(1)
+    capsys.readouterr()
+    study.main()
+    assert capsys.readouterr().out == ""
+    assert json.loads(out.read_text())["rows"] == first["rows"]
