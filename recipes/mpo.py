@@ -21,6 +21,7 @@ import riverone_hf.model  # noqa: F401  (registers the classes: no remote code i
 from riverone_hf.build.train_stage import stage_spec
 from riverone_hf.build.training import plot_source, training_arguments
 from riverone_hf.data import PreferenceSource
+from riverone_hf.train.freeze import frozen
 from riverone_hf.train.mpo import LOSS_TYPES, MpoTrainer
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -37,6 +38,7 @@ model = AutoModelForImageTextToText.from_pretrained(args.model, dtype="float32")
 processor = AutoProcessor.from_pretrained(args.model)
 reference = copy.deepcopy(model).requires_grad_(False).eval()
 recipe, spec = stage_spec(args.recipe, args.overrides, model, processor)
+model.model.vision_tower.set_attn_implementation(spec.vision_attention)
 
 ################
 # Dataset
@@ -60,7 +62,8 @@ trainer = MpoTrainer(
     train_dataset=dataset,
     muon_lr=spec.muon_lr,
 )
-trainer.train()
+with frozen(model, spec.freeze or ()):
+    trainer.train()
 if trainer.is_world_process_zero():
     model.save_pretrained(args.out)
     processor.save_pretrained(args.out)

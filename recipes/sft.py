@@ -17,10 +17,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig
 
 import riverone_hf.model  # noqa: F401  (registers the classes: no remote code is executed)
+from riverone_hf.build.mixing import training_rows
 from riverone_hf.build.train_stage import stage_spec
 from riverone_hf.build.training import plot_source, training_arguments
 from riverone_hf.data import InContextSource
+from riverone_hf.train.attention import text_attention
 from riverone_hf.train.collator import PackedCollator
+from riverone_hf.train.freeze import frozen
 from riverone_hf.train.sft import FreezeVision, PackedSFTTrainer
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -36,6 +39,8 @@ args = parser.parse_args()
 model = AutoModelForImageTextToText.from_pretrained(args.model, dtype="float32")
 processor = AutoProcessor.from_pretrained(args.model)
 recipe, spec = stage_spec(args.recipe, args.overrides, model, processor)
+model.model.vision_tower.set_attn_implementation(spec.vision_attention)
+model.model.language_model.set_attn_implementation(text_attention(spec.text_attention))
 
 ################
 # Dataset
@@ -43,21 +48,26 @@ recipe, spec = stage_spec(args.recipe, args.overrides, model, processor)
 source = plot_source(recipe, spec)
 if spec.in_context:
     source = InContextSource(source, spec.in_context.share, spec.in_context.full_share, spec.in_context.pool)
-dataset = source.dataset(0, spec.steps * spec.batch_size)
+dataset = training_rows(recipe, spec, source, 0)
 
 ################
 # Training
 ################
+# A tower that the recipe freezes for good must not thaw half-way.
+stays = "vision_tower" in (spec.freeze or ())
 trainer = PackedSFTTrainer(
     model=model,
     args=SFTConfig(**training_arguments(spec, recipe.model.seed, Path(args.out) / "trainer"), max_length=None),
     processing_class=processor,
     data_collator=PackedCollator(processor, spec.loss_weighting, spec.label_weight or 1.0),
     train_dataset=dataset,
-    callbacks=[FreezeVision(int(spec.freeze_vision_share * spec.steps))],
+    callbacks=[]
+    if "vision_tower" in (spec.freeze or ())
+    else [FreezeVision(int(spec.freeze_vision_share * spec.steps))],
     muon_lr=spec.muon_lr,
 )
-trainer.train()
+with frozen(model, spec.freeze or ()):
+    trainer.train()
 if trainer.is_world_process_zero():
     model.save_pretrained(args.out)
     processor.save_pretrained(args.out)

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch.nn import functional as F
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from .distributed import mean_over_processes
-from .guard import FiniteLoss
-from .optimizer import muon_adamw
-
-AuxiliaryLoss = Callable[[torch.nn.Module], torch.Tensor]
+from .recipe_trainer import RecipeTrainer
 
 
-class PackedSFTTrainer(FiniteLoss, SFTTrainer):
+class PackedSFTTrainer(RecipeTrainer, SFTTrainer):
     """SFTTrainer for `PackedCollator` batches.
 
-    TRL computes the loss itself and never calls the model's: `auxiliary_losses` (name -> function of the model that
-    returns a scalar) are added here, and the tokens are weighted by the collator's `loss_weights`.
+    Tokens are weighted by the collator's `loss_weights`; see `RecipeTrainer` for the optimizer and auxiliary losses.
     """
-
-    def __init__(
-        self,
-        *args: Any,
-        muon_lr: float | None = None,
-        auxiliary_losses: dict[str, AuxiliaryLoss] | None = None,
-        **kwargs: Any,
-    ):
-        self.muon_lr = muon_lr
-        self.auxiliary_losses = auxiliary_losses or {}
-        super().__init__(*args, **kwargs)
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """MuonAdamW when the recipe gives `muon_lr`, else the optimizer of the arguments."""
-        if self.muon_lr is None:
-            return super().create_optimizer()
-        if self.optimizer is None:
-            assert self.model is not None
-            self.optimizer = muon_adamw(self.model, self.args.learning_rate, self.muon_lr, self.args.weight_decay)
-        return self.optimizer
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -60,19 +34,8 @@ class PackedSFTTrainer(FiniteLoss, SFTTrainer):
         loss = (losses * weights).sum() / mean_over_processes(weights.sum()).clamp_min(1e-6)
         metrics = self._metrics["train" if model.training else "eval"]
         metrics["mean_token_accuracy"].append((outputs.logits.argmax(-1) == labels).float().mean().item())
-        loss = add_auxiliary(self.auxiliary_losses, model, loss, metrics)
+        loss = self.with_auxiliary(model, loss)
         return (loss, outputs) if return_outputs else loss
-
-
-def add_auxiliary(
-    auxiliary_losses: dict[str, AuxiliaryLoss], model: Any, loss: torch.Tensor, metrics: dict[str, list[float]]
-) -> torch.Tensor:
-    """`loss` plus every auxiliary loss of the model, whose values are added to the logged `metrics`."""
-    for name, auxiliary in auxiliary_losses.items():
-        value = auxiliary(model)
-        metrics[f"{name}_loss"].append(value.item())
-        loss = loss + value
-    return loss
 
 
 class FreezeVision(TrainerCallback):
