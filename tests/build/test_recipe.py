@@ -130,6 +130,19 @@ def test_unknown_recipe_names_the_known():
         load_recipe("tiny")
 
 
+def test_a_model_folder_does_not_hide_the_recipe_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smoke").mkdir()
+    assert load_recipe("smoke").fingerprint() == load_recipe(str(recipes_folder() / "smoke")).fingerprint()
+
+
+def test_shares_of_families_that_the_model_does_not_know():
+    with pytest.raises(RecipeError, match="family_shares names mot_loading"):
+        load_recipe("nano", ["sft.data.family_shares={mot_loading: 2}"])
+    with pytest.raises(RecipeError, match=r"family_shares\.gmm"):
+        load_recipe("nano", ["sft.data.family_shares={gmm: 0}"])
+
+
 def test_unknown_key_and_broken_yaml(tmp_path):
     folder = tmp_path / "mine"
     shutil.copytree(recipes_folder() / "smoke", folder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from riverone_hf.calibration import SUPPORTED_FAMILIES
 from riverone_hf.data import PlotSource
@@ -96,3 +98,27 @@ def test_show_writes_figures_with_their_truth(tmp_path):
     assert next(iter(truth.values()))["answers"] == write_answers(source.plot(0).truth)
     with pytest.raises(QuestionError, match="no simulator for family 'pong'"):
         show_plots(tmp_path, 1, 0, family="pong")
+
+
+def test_zoomed_rows_look_like_reduced_figures():
+    def mean_difference(zoom):
+        near = PlotSource(FAMILIES, direct_size=128, direct_share=1.0, direct_zoom=zoom)
+        own = PlotSource(FAMILIES)
+        differences = []
+        for index in range(2 * len(FAMILIES)):
+            reduced = own.row(index)["images"][0].resize((128, 128), Image.Resampling.BICUBIC)
+            drawn = near.row(index)["images"][0]
+            assert drawn.size == (128, 128)
+            differences.append(np.abs(np.asarray(drawn, float) - np.asarray(reduced, float)).mean())
+        return np.mean(differences)
+
+    assert mean_difference(4.0) < 0.8 * mean_difference(1.0)
+
+
+def test_families_come_as_often_as_their_shares():
+    source = PlotSource(("t1", "drag", "gmm"), family_shares=(("drag", 0.25),))
+    met = Counter(source.plot(index).truth.family for index in range(450))
+    assert met["drag"] == pytest.approx(50, abs=25) and min(met["t1"], met["gmm"]) > 150
+    assert source.plot(7).seed == PlotSource(("t1", "drag", "gmm"), family_shares=(("drag", 0.25),)).plot(7).seed
+    with pytest.raises(QuestionError, match="rabi"):
+        PlotSource(("t1",), family_shares=(("rabi", 2.0),)).plot(0)

@@ -6,9 +6,9 @@ import hashlib
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import RecipeError
 
@@ -86,6 +86,8 @@ class DataSpec(_Strict):
     full_share: float = Field(default=0.0, ge=0, le=1)
     single_share: float = Field(default=0.0, ge=0, le=1)
     question_shares: dict[str, float] = Field(default_factory=dict)
+    direct_zoom: float | None = Field(default=None, ge=1, le=8)
+    family_shares: dict[str, Annotated[float, Field(gt=0)]] | None = None
     mixture: MixtureSpec | None = None
     workers: int = Field(ge=0)
 
@@ -236,6 +238,14 @@ class Recipe(_Strict):
     mpo: MpoSpec | None = None
     evaluate: EvaluateSpec | None = None
 
+    @model_validator(mode="after")
+    def _known_families(self) -> Recipe:
+        for stage in (self.warmup, self.sft_icl, self.sft, self.mpo):
+            shares = (stage.data.family_shares if stage else None) or {}
+            if unknown := sorted(set(shares) - set(self.model.families)):
+                raise ValueError(f"family_shares names {', '.join(unknown)}, which the model does not know")
+        return self
+
     @property
     def stages(self) -> list[str]:
         """Names of the stages that run, in order."""
@@ -264,7 +274,8 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     `stage=off` leaves a stage out. Raises RecipeError for unknown recipes, files, keys or values out of range, naming
     the file and the key.
     """
-    folder = Path(name) if Path(name).is_dir() else recipes_folder() / name
+    # A model folder that was built under a recipe's name is no recipe.
+    folder = Path(name) if (Path(name) / "0_model.yaml").is_file() else recipes_folder() / name
     files = sorted(folder.glob("[0-9]_*.yaml")) if folder.is_dir() else []
     if not files:
         raise RecipeError(

@@ -50,6 +50,8 @@ def plot_source(recipe: Recipe, spec: Spec) -> PlotSource:
         matplotlib_share=spec.data.matplotlib_share,
         full_share=spec.data.full_share,
         single_share=spec.data.single_share,
+        direct_zoom=spec.data.direct_zoom or 1.0,
+        family_shares=tuple((spec.data.family_shares or {}).items()),
         question_shares=tuple(spec.data.question_shares.items()),
         question_group=spec.batch_size,
     )
