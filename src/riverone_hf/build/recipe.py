@@ -145,6 +145,7 @@ class WarmupSpec(_Training):
     stage: Literal["warmup"]
     muon_lr: float = Field(gt=0)
     target_weight: float = Field(ge=0)
+    fit_weight: float | None = Field(default=None, gt=0)
 
     @field_validator("data")
     @classmethod

@@ -100,7 +100,7 @@ def warm_up(
     types, targets = warmup_types(recipe.model.families), target_names(recipe)
     set_seed(recipe.model.seed + 1)
     model.model.vision_tower.set_attn_implementation(spec.vision_attention)
-    heads = WarmupHeads(model, types, targets, target_weight=spec.target_weight)
+    heads = WarmupHeads(model, types, targets, target_weight=spec.target_weight, fit_weight=spec.fit_weight or 1.0)
     with frozen(model, spec.freeze or ()):
         trainer = WarmupTrainer(
             model=heads,

@@ -33,6 +33,7 @@ class WarmupHeads(nn.Module):
         targets: Sequence[str],
         n_queries: int = 4,
         target_weight: float = 4.0,
+        fit_weight: float = 1.0,
     ):
         super().__init__()
         self.vision_tower = model.model.vision_tower
@@ -40,7 +41,8 @@ class WarmupHeads(nn.Module):
         # Not a submodule: the language model must not be trained, saved or counted here.
         self._features = [model.model.get_image_features]
         width = model.config.text_config.hidden_size
-        self.types, self.targets, self.target_weight = list(types), list(targets), target_weight
+        self.types, self.targets = list(types), list(targets)
+        self.target_weight, self.fit_weight = target_weight, fit_weight
         self.norm = nn.LayerNorm(width)
         self.queries = nn.Parameter(torch.randn(n_queries, width) * width**-0.5)
         self.type_head = nn.Linear(n_queries * width, len(types))
@@ -70,7 +72,8 @@ class WarmupHeads(nn.Module):
         norm = tokens.new_zeros(plots, scores.shape[1]).index_add_(0, plot_index, scores.sum(-1).to(tokens.dtype))
         pooled = (total / norm.clamp_min(1e-6)[..., None]).flatten(1)
         type_logits, fit_logits = self.type_head(pooled), self.fit_head(pooled)
-        loss = F.cross_entropy(type_logits, type_labels) + F.cross_entropy(fit_logits, fit_labels)
+        loss = F.cross_entropy(type_logits, type_labels)
+        loss = loss + self.fit_weight * F.cross_entropy(fit_logits, fit_labels)
         if self.target_head is not None:
             error = (self.target_head(pooled) - target_values).square() * target_mask
             loss = loss + self.target_weight * error.sum() / mean_over_processes(target_mask.sum()).clamp_min(1)
