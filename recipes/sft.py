@@ -59,7 +59,7 @@ trainer = PackedSFTTrainer(
     model=model,
     args=SFTConfig(**training_arguments(spec, recipe.model.seed, Path(args.out) / "trainer"), max_length=None),
     processing_class=processor,
-    data_collator=PackedCollator(processor, spec.loss_weighting, spec.label_weight or 1.0),
+    data_collator=PackedCollator(processor, spec.loss_weighting, spec.label_weight or 1.0, spec.answer_weights),
     train_dataset=dataset,
     callbacks=[]
     if "vision_tower" in (spec.freeze or ())

@@ -36,7 +36,7 @@ processor = AutoProcessor.from_pretrained(args.model)
 recipe, spec = stage_spec(args.recipe, args.overrides, model, processor)
 model.model.vision_tower.set_attn_implementation(spec.vision_attention)
 types, targets = warmup_types(recipe.model.families), target_names(recipe)
-heads = WarmupHeads(model, types, targets, target_weight=spec.target_weight, fit_weight=spec.fit_weight or 1.0)
+heads = WarmupHeads(model, types, targets, spec.target_weight, spec.fit_weights)
 
 ################
 # Dataset

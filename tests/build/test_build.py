@@ -136,6 +136,15 @@ def test_sigkill_resumes_to_the_same_losses_and_weights(tmp_path, stage):
         torch.testing.assert_close(other[name], one[name], rtol=1e-3, atol=2e-5, msg=name)
 
 
+def test_weights_are_saved_and_counted_as_the_recipe_says(tmp_path):
+    out = run_recipe("smoke", tmp_path / "out", [*SHORT, "model.dtype=bfloat16"], quiet=True)
+    weights = load_file(out / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    row = json.loads((out / "metrics.json").read_text())["rows"][0]
+    assert row["bits_per_weight"] == 16.0
+    assert row["bytes"] == sum(weight.nbytes for weight in weights.values())
+
+
 def test_built_model_loads_without_complaint(smoke_folder):
     model, processor = load_model(str(smoke_folder), device="cpu")
     assert processor.tokenizer.convert_tokens_to_ids(processor.image_token) == model.config.image_token_id

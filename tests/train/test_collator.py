@@ -91,6 +91,12 @@ def test_label_lines_weigh_more(tiny):
         assert tiny[1].tokenizer.decode(answer[:heavy]) == labels
 
 
+def test_answers_weigh_as_their_beginning_says(tiny):
+    collator = PackedCollator(tiny[1], "token", answer_weights={"Assessment: No fit": 3.0})
+    for text, weight in (("Assessment: No fit\nReason: no curve.", 3.0), ("Assessment: Reliable\nReason: fine.", 1.0)):
+        assert set(collator.weights(text, collator.branch("[fit] t1", text)[1])) == {weight}
+
+
 def test_float32_attention_gives_the_same_states_and_gradients(tiny, collator):
     from riverone_hf.train.attention import FLOAT32, text_attention
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from riverone_hf.questions import ASSESSMENTS
 from riverone_hf.train.warmup import WarmupHeads
 from tiny import tiny_model
 
@@ -32,10 +33,13 @@ def heads(**weights) -> WarmupHeads:
 
 def test_loss_is_the_weighted_sum_of_its_parts(inputs):
     with torch.no_grad():
-        out = heads(target_weight=0.0, fit_weight=2.0)(**inputs)
+        out = heads(target_weight=0.0, fit_weights={"No fit": 3.0})(**inputs)
         kind = F.cross_entropy(out["type_logits"], inputs["type_labels"])
-        fit = F.cross_entropy(out["fit_logits"], inputs["fit_labels"])
-        assert out["loss"].item() == pytest.approx((kind + 2 * fit).item(), rel=1e-5)
+        weights = torch.tensor([3.0 if name == "No fit" else 1.0 for name in ASSESSMENTS])
+        fit = F.cross_entropy(out["fit_logits"], inputs["fit_labels"], weights)
+        assert out["loss"].item() == pytest.approx((kind + fit).item(), rel=1e-5)
+        plain = heads(target_weight=0.0)(**inputs)["loss"]
+        assert abs(plain - out["loss"]) > 1e-4
         assert heads(target_weight=3.0)(**inputs)["loss"] > heads(target_weight=0.0)(**inputs)["loss"]
 
 

@@ -29,7 +29,7 @@ def measure(
     """
     from ..evaluate import MajorityClass, evaluate_answers, model_answers
     from ..reader.generate import Answerer
-    from .run import commit
+    from .run import commit, saved_dtype
 
     spec = recipe.evaluate
     assert spec is not None
@@ -61,7 +61,7 @@ def measure(
         answers[name] = [majority.answers(family) for family in names]
     steps = sum(stage.steps for stage in (recipe.warmup, recipe.sft_icl, recipe.sft, recipe.mpo) if stage is not None)
     parameters = model.num_parameters()
-    size = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    size = parameters * saved_dtype(recipe).itemsize
     common = {"seed": recipe.model.seed, "n": spec.plots, "commit": commit(), "data_version": DATA_VERSION}
     trained = {
         "steps": steps,

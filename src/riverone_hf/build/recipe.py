@@ -145,7 +145,7 @@ class WarmupSpec(_Training):
     stage: Literal["warmup"]
     muon_lr: float = Field(gt=0)
     target_weight: float = Field(ge=0)
-    fit_weight: float | None = Field(default=None, gt=0)
+    fit_weights: dict[Literal["Reliable", "Unreliable", "No fit"], Annotated[float, Field(gt=0)]] | None = None
 
     @field_validator("data")
     @classmethod
@@ -162,6 +162,7 @@ class SftSpec(_Training):
     freeze_vision_share: float = Field(ge=0, le=1)
     loss_weighting: Literal["sqrt", "token"]
     label_weight: float | None = Field(default=None, gt=0)
+    answer_weights: dict[str, Annotated[float, Field(gt=0)]] | None = None
     text_attention: Literal["sdpa", "sdpa_float32"] | None = None
     in_context: InContextSpec | None = None
     own_share: float | None = Field(default=None, gt=0, le=1)

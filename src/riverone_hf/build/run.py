@@ -59,7 +59,7 @@ def run_recipe(
         model, processor = _models(plan, work, state, progress)
         final = work / "final"
         shutil.rmtree(final, ignore_errors=True)
-        write_model(model, processor, final)
+        write_model(model.to(saved_dtype(plan)), processor, final)
         _write_provenance(plan, state, final)
         keep_logs(work, final)
     if out.exists():
@@ -147,6 +147,8 @@ def _models(
             if model is None or processor is None:
                 model, processor = _load_last(plan, work, state)
             if stage == "evaluate":
+                # What is measured is what will be saved.
+                model.to(saved_dtype(plan)).float()
                 state["rows"] = measure(model, processor, plan, progress, sum(state["seconds"].values()))
             else:
                 state["log"][stage] = trainings[stage](model, processor, plan, folder / "trainer", progress)
@@ -159,6 +161,13 @@ def _models(
     if model is None or processor is None:
         model, processor = _load_last(plan, work, state)
     return model, processor
+
+
+def saved_dtype(plan: Recipe) -> Any:
+    """The torch dtype of the finished model's weights."""
+    import torch
+
+    return getattr(torch, plan.model.dtype)
 
 
 def _load_last(

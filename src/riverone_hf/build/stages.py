@@ -100,7 +100,7 @@ def warm_up(
     types, targets = warmup_types(recipe.model.families), target_names(recipe)
     set_seed(recipe.model.seed + 1)
     model.model.vision_tower.set_attn_implementation(spec.vision_attention)
-    heads = WarmupHeads(model, types, targets, target_weight=spec.target_weight, fit_weight=spec.fit_weight or 1.0)
+    heads = WarmupHeads(model, types, targets, spec.target_weight, spec.fit_weights)
     with frozen(model, spec.freeze or ()):
         trainer = WarmupTrainer(
             model=heads,
@@ -180,7 +180,7 @@ def _fine_tune(
             model=model,
             args=SFTConfig(**training_arguments(spec, recipe.model.seed, folder, rows is not None), max_length=None),
             processing_class=processor,
-            data_collator=PackedCollator(processor, spec.loss_weighting, spec.label_weight or 1.0),
+            data_collator=PackedCollator(processor, spec.loss_weighting, spec.label_weight or 1.0, spec.answer_weights),
             train_dataset=training_rows(recipe, spec, source, first) if rows is None else rows,
             callbacks=[
                 ProgressCallback(progress, name),

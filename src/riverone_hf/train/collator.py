@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,7 @@ class PackedCollator:
     (B, 1, S, S) bool (True = may attend), pixel_values (tiles, 3, H, W) float32 and loss_weights (B, S) float32:
     every answer token weighs 1/sqrt(answer length) ("sqrt": short label answers are not drowned by long ones) or 1
     ("token"). Tokens of a label line (class, assessment or status, before the reason) weigh `label_weight` times that:
-    they decide what the answer is worth.
+    they decide what the answer is worth. `answer_weights` (beginning of an answer -> factor) help rare answers.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class PackedCollator:
         processor: RiverOneProcessor,
         loss_weighting: Literal["sqrt", "token"] = "sqrt",
         label_weight: float = 1.0,
+        answer_weights: Mapping[str, float] | None = None,
     ):
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.loss_weighting = loss_weighting
         self.label_weight = label_weight
+        self.answer_weights = dict(answer_weights or {})
         self._ids = lru_cache(maxsize=4096)(self._tokenize)
         # The template's own strings, found by rendering it, so that packing can never drift away from it.
         text, image = {"type": "text", "text": "x"}, {"type": "image", "text": None}
@@ -74,6 +77,7 @@ class PackedCollator:
     def weights(self, text: str, answer: list[int]) -> list[float]:
         """Loss weights of the ids `answer` of the answer `text`."""
         weight = 1.0 / math.sqrt(len(answer)) if self.loss_weighting == "sqrt" else 1.0
+        weight *= next((times for start, times in self.answer_weights.items() if text.startswith(start)), 1.0)
         line, newline, _ = text.partition("\n")
         labels = len(self._ids(self.processor.protect(line))) if newline and _LABEL.match(line) else 0
         return [weight * self.label_weight] * labels + [weight] * (len(answer) - labels)

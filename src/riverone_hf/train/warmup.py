@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +24,7 @@ class WarmupHeads(nn.Module):
 
     The tokens of all images of a plot are pooled by `n_queries` learned attention queries, so the heads see where
     things are. Only the vision tower and the projector survive (they are the live modules of `model`).
+    `fit_weights` (assessment -> weight in the loss, 1 by default) help a rare assessment.
     """
 
     def __init__(
@@ -31,9 +32,9 @@ class WarmupHeads(nn.Module):
         model: RiverOneForConditionalGeneration,
         types: Sequence[str],
         targets: Sequence[str],
-        n_queries: int = 4,
         target_weight: float = 4.0,
-        fit_weight: float = 1.0,
+        fit_weights: Mapping[str, float] | None = None,
+        n_queries: int = 4,
     ):
         super().__init__()
         self.vision_tower = model.model.vision_tower
@@ -42,7 +43,9 @@ class WarmupHeads(nn.Module):
         self._features = [model.model.get_image_features]
         width = model.config.text_config.hidden_size
         self.types, self.targets = list(types), list(targets)
-        self.target_weight, self.fit_weight = target_weight, fit_weight
+        self.target_weight = target_weight
+        weights = [(fit_weights or {}).get(name, 1.0) for name in ASSESSMENTS]
+        self.register_buffer("fit_weights", torch.tensor(weights), persistent=False)
         self.norm = nn.LayerNorm(width)
         self.queries = nn.Parameter(torch.randn(n_queries, width) * width**-0.5)
         self.type_head = nn.Linear(n_queries * width, len(types))
@@ -73,7 +76,7 @@ class WarmupHeads(nn.Module):
         pooled = (total / norm.clamp_min(1e-6)[..., None]).flatten(1)
         type_logits, fit_logits = self.type_head(pooled), self.fit_head(pooled)
         loss = F.cross_entropy(type_logits, type_labels)
-        loss = loss + self.fit_weight * F.cross_entropy(fit_logits, fit_labels)
+        loss = loss + F.cross_entropy(fit_logits.float(), fit_labels, self.fit_weights)
         if self.target_head is not None:
             error = (self.target_head(pooled) - target_values).square() * target_mask
             loss = loss + self.target_weight * error.sum() / mean_over_processes(target_mask.sum()).clamp_min(1)
