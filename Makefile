@@ -16,11 +16,10 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@
 
-# Builds the smoke model once, then reads six simulated figures and those in FIGURES=<folder>.
+# Reads six simulated figures and those in FIGURES=<folder> with the model inside the package.
 demo: install
-	$(BIN)/riverone build --recipe smoke --out $(DEMO)/model
 	$(BIN)/riverone data show --plots 6 --seed 1 --out $(DEMO)/figures
-	$(BIN)/riverone read $(DEMO)/figures $(if $(FIGURES),"$(FIGURES)") --model $(DEMO)/model --threshold 0
+	$(BIN)/riverone read $(DEMO)/figures $(if $(FIGURES),"$(FIGURES)")
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -38,6 +37,7 @@ minimal: install
 	$(BIN)/riverone build --recipe smoke --out $(VENV)-core/model warmup.steps=2 sft.steps=2 evaluate.plots=6
 	$(BIN)/riverone data show --plots 1 --seed 1 --out $(VENV)-core/figures
 	$(VENV)-core/bin/riverone read $(VENV)-core/figures --model $(VENV)-core/model --json
+	$(VENV)-core/bin/riverone read $(VENV)-core/figures --json
 
 check: install
 	$(BIN)/ruff check .

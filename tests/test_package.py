@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_wheel_finds_its_recipes(tmp_path):
+def test_wheel_finds_its_recipes_and_its_model(tmp_path):
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "-w", str(tmp_path)],
         check=True,
@@ -23,10 +23,12 @@ def test_wheel_finds_its_recipes(tmp_path):
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     assert {f"riverone_hf/_recipes/{name}/0_model.yaml" for name in ("smoke", "nano", "4b")} <= set(names)
+    assert {"riverone_hf/_embedded/model.safetensors", "riverone_hf/_embedded/config.json"} <= set(names)
     assert "riverone_hf/model/modeling_riverone.py" in names
     assert not [name for name in names if name.startswith(("tests", "spaces", "docs"))]
     code = (
         "import riverone_hf; from riverone_hf.build import list_recipes, load_recipe;"
+        "from riverone_hf.reader.embedded import embedded_model; assert embedded_model().name == '_embedded';"
         "load_recipe('smoke'); print(riverone_hf.__file__, list_recipes())"
     )
     done = subprocess.run(

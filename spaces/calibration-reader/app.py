@@ -1,6 +1,6 @@
 """Upload a calibration figure, get a verdict: a thin Gradio page over `riverone_hf.reader`.
 
-Run: RIVERONE_MODEL=DIR_OR_HUB_ID [RIVERONE_REVISION=COMMIT] python app.py
+Run: [RIVERONE_MODEL=DIR_OR_HUB_ID] [RIVERONE_REVISION=COMMIT] python app.py; the package's own model is the default.
 It listens on 127.0.0.1 only, except inside a Space (SPACE_ID is set there). Endpoints: /read, /example.
 """
 
@@ -21,6 +21,7 @@ from riverone_hf.calibration.render import render
 from riverone_hf.errors import ModelFolderError, RiverOneError
 from riverone_hf.hub.card import is_smoke
 from riverone_hf.questions import FAMILIES
+from riverone_hf.reader.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -217,17 +218,17 @@ def launch_options() -> dict[str, Any]:
 
 def main() -> int:
     from riverone_hf.reader import PlotReader
+    from riverone_hf.reader.loading import resolve
 
-    model, revision = os.environ.get("RIVERONE_MODEL"), os.environ.get("RIVERONE_REVISION")
+    model, revision = os.environ.get("RIVERONE_MODEL") or EMBEDDED, os.environ.get("RIVERONE_REVISION")
     try:
-        if not model:
-            raise ModelFolderError("RIVERONE_MODEL is not set. Remedy: set it to a model folder or a Hub id.")
-        if not Path(model).is_dir() and os.environ.get("SPACE_ID") and not revision:
+        from_hub = model != EMBEDDED and not Path(model).is_dir()
+        if from_hub and os.environ.get("SPACE_ID") and not revision:
             raise ModelFolderError(
                 "RIVERONE_REVISION is not set, and a Space serves one fixed model. Remedy: set it to a commit hash."
             )
         reader = PlotReader.from_pretrained(model, revision=revision)
-        note = SMOKE if Path(model).is_dir() and is_smoke(model) else ""
+        note = SMOKE if not from_hub and is_smoke(resolve(model)[0]) else ""
     except RiverOneError as error:
         print(error, file=sys.stderr)
         return 2

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_lms import CONFIGS, batches, simple_coder, tiny_lm
+from tiny_lms import CONFIGS, SIZES, batches, simple_coder, tiny_lm
 
 from riverone_hf.additive.quantize import compress_folder, quantize
 from riverone_hf.additive.source import FolderModel
-from riverone_hf.additive.targets import find_text_tower, make_plan
+from riverone_hf.additive.targets import find_text_tower, make_plan, not_linear
 from riverone_hf.additive.walker import Walker, fingerprint
 from riverone_hf.additive.workfolder import WorkFolder
 from riverone_hf.errors import CompressError
@@ -184,6 +184,20 @@ def test_finding_blocks_and_naming_mistakes():
             make_plan(model, "2x4g8", **options)
     with pytest.raises(CompressError, match=r"q_proj: scheme 1x4g64 does not fit"):
         make_plan(model, AdditiveScheme(1, 4, 64))
+
+
+def test_experts_in_one_tensor_are_named_as_left_out():
+    from transformers import AutoModelForCausalLM, Qwen3MoeConfig
+
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    model = AutoModelForCausalLM.from_config(Qwen3MoeConfig(**SIZES, num_key_value_heads=2, head_dim=8, **experts))
+    kept = not_linear(model, make_plan(model, "2x4g8"))
+    assert {name.rpartition(".")[2] for name in kept} >= {"gate_up_proj", "down_proj"}
+    assert not not_linear(tiny_lm("qwen3"), make_plan(tiny_lm("qwen3"), "2x4g8"))
+    lines: list[str] = []
+    quantize(model, "1x4g4", batches(), coder=simple_coder, say=lines.append)
+    (line,) = [line for line in lines if "no Linear" in line]
+    assert "mlp.experts.gate_up_proj" in line
 
 
 def test_vision_needs_images():

@@ -71,7 +71,6 @@ def test_in_context(run, saved_model: Path, dataset: Path, tmp_path: Path) -> No
 
 def test_what_cannot_be_evaluated_is_one_line(run, saved_model: Path, dataset: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out")
-    refused(run("eval", "embedded", dataset, *out), "no model ships", "riverone build")
     refused(run("eval", tmp_path / "no", dataset, *out), "no such model folder")
     refused(run("eval", saved_model, tmp_path / "no", *out), "no such folder", "riverone data build calibration")
     refused(run("eval", saved_model, saved_model, *out), "no test-*.parquet")

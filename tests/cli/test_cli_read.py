@@ -78,8 +78,13 @@ def test_names_with_special_strings_are_only_names(run, saved_model: Path, plots
     assert got.pop("source") == str(odd) and plain.pop("source") and got == plain
 
 
-def test_no_model_names_the_build_command(run, plots: Path) -> None:
-    refused(run("read", plots), "riverone build --recipe nano --out DIR")
+def test_without_a_name_the_embedded_model_reads(run, plots: Path) -> None:
+    result = run("read", plots / "a.png", "--json", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    (verdict,) = json.loads(result.stdout)
+    assert verdict["provenance"]["model"] == "embedded"
+    (note,) = result.stderr.splitlines()
+    assert "taken for one of these" in note and "rabi" in note
 
 
 def test_wrong_models_are_one_line(run, saved_model: Path, plots: Path, tmp_path: Path) -> None:

@@ -6,6 +6,10 @@ import errno
 import hashlib
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,8 +17,10 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from datasets import load_dataset
 from PIL import Image
 
+import riverone_hf
 from riverone_hf.data.drift_build import build_drift_data
 from riverone_hf.data.drift_columns import PROPERTIES
 from riverone_hf.data.drift_frame import DriftTable, clean
@@ -74,8 +80,6 @@ def test_splits_share_neither_device_nor_day(built: Path):
 
 
 def test_datasets_loads_both_configs(built: Path):
-    from datasets import load_dataset
-
     sets = load_dataset(str(built), "sft_zero_shot")
     assert {split: len(rows) for split, rows in sets.items()} == {"train": 32, "validation": 4, "test": 4}
     row = sets["train"][0]
@@ -170,6 +174,38 @@ def test_full_disk_then_the_rest_is_built(built: Path, source: Path, tmp_path: P
     build_drift_data(ROWS, out, str(source), advance=told.append, shard_rows=SHARD)
     assert sum(told) == ROWS and digests(out) == digests(built)
     assert not [name for name in written if "train-00000" in name] and len(written) == 6
+
+
+def test_a_killed_build_goes_on_to_the_same_data(built: Path, source: Path, tmp_path: Path):
+    out = tmp_path / "set"
+    code = (
+        "from pathlib import Path; from riverone_hf.data.drift_build import build_drift_data\n"
+        f"build_drift_data({ROWS}, Path({str(out)!r}), {str(source)!r}, shard_rows={SHARD})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(riverone_hf.__file__).parents[1])}
+    child = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".building/train-*")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL and not (out / "README.md").exists()
+    first = out / ".building" / "train-00000" / "stats.json"
+    before = first.stat().st_mtime_ns
+    kept = []
+
+    def look(done: int) -> None:
+        kept.append(first.stat().st_mtime_ns)
+
+    build_drift_data(ROWS, out, str(source), advance=look, shard_rows=SHARD)
+    assert kept and set(kept) == {before} and digests(out) == digests(built)
+
+
+def test_sets_of_one_folder_name_are_told_apart(source: Path, tmp_path: Path):
+    """`datasets` caches a folder by its last name and its card's configs."""
+    for rows in (8, 12):
+        build_drift_data(rows, tmp_path / str(rows) / "same", str(source))
+        loaded = load_dataset(str(tmp_path / str(rows) / "same"), "sft_zero_shot", cache_dir=str(tmp_path / "cache"))
+        assert sum(loaded.num_rows.values()) == rows
 
 
 def test_a_finished_build_is_left_alone_and_others_are_refused(built: Path, source: Path):

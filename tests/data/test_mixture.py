@@ -37,7 +37,7 @@ from riverone_hf.data.scienceqa import scienceqa
 from riverone_hf.data.source import Origin
 from riverone_hf.errors import ContaminationError, RecipeError, SourceError, TrainingDataError
 
-SMOKE = recipes_folder() / "smoke"
+SMOKE, MIXTURE = recipes_folder() / "smoke", recipes_folder() / "mixture"
 
 
 @pytest.fixture(scope="module")
@@ -121,24 +121,21 @@ def test_sft_and_mpo_train_on_every_source(base, sets, tmp_path, monkeypatch):
         return rows
 
     monkeypatch.setattr(Mixture, "dataset", watched)
-    sft: dict[str, Any] = {
-        name: {"data": str(sets[name])} for name in ("chartqa", "plotqa", "scienceqa", "drift", "calibration")
-    }
-    sft["simulator"] = {"weight": 6.0}
-    once = {"steps": 1, "batch_size": 12, "save_steps": 1, "log_steps": 1, "warmup_steps": 0}
-    file = stage_file(tmp_path, "sft", sft, **once)
-    check_stage(file)
-    out = train_stage(file, tmp_path / "sft", str(base), quiet=True)
-    assert set(seen) == set(sft) and len(seen) == 12
+    # The recipes name their sets data/NAME, where the documented commands put them.
+    (tmp_path / "data").symlink_to(sets["chartqa"].parent)
+    monkeypatch.chdir(tmp_path)
+    once = ["steps=1", "save_steps=1", "log_steps=1", "warmup_steps=0", "data.workers=0"]
+    weight = "data.mixture.sources.simulator.weight"
+    changes = [*once, "batch_size=12", f"{weight}=6"]
+    out = train_stage(MIXTURE / "1_sft.yaml", tmp_path / "sft", str(base), overrides=changes, quiet=True)
+    assert set(seen) == {"simulator", "chartqa", "plotqa", "scienceqa", "drift", "calibration"} and len(seen) == 12
     (log,) = json.loads((out / "training.json").read_text()).values()
     assert log[0]["loss"] > 0
     assert json.loads((out / "config.json").read_text())["families"] == ["t1", "gmm"]
     seen.clear()
-    mpo: dict[str, Any] = {name: {"data": str(sets[name])} for name in ("mmpr", "preference", "calibration")}
-    mpo["simulator"] = {"weight": 3.0}
-    file = stage_file(tmp_path, "mpo", mpo, **(once | {"batch_size": 6}))
-    out = train_stage(file, tmp_path / "mpo", str(tmp_path / "sft"), overrides=["mining.plots=0"], quiet=True)
-    assert set(seen) == set(mpo)
+    changes = [*once, "batch_size=6", f"{weight}=3", "mining.plots=0"]
+    out = train_stage(MIXTURE / "2_mpo.yaml", tmp_path / "mpo", str(tmp_path / "sft"), overrides=changes, quiet=True)
+    assert set(seen) == {"simulator", "mmpr", "preference", "calibration"}
     (log,) = json.loads((out / "training.json").read_text()).values()
     assert log[0]["loss"] > 0
 
@@ -190,5 +187,8 @@ def test_report(sets, tmp_path):
     )
     write_report(report, tmp_path / "report.json")
     assert json.loads((tmp_path / "report.json").read_text()) == report
+    drift = data_report([sets["drift"]])
+    assert {config["config"] for config in drift["data_sets"][0]["configs"]} == {"sft_zero_shot"}
+    assert drift["total"]["rows"] == 8
     with pytest.raises(SourceError, match="no tables of configs"):
         data_report([tmp_path])

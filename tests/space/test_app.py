@@ -229,7 +229,6 @@ def test_the_script_serves_a_model_folder(tmp_path: Path, figure: Path):
 @pytest.mark.parametrize(
     ("env", "says"),
     [
-        ({}, "RIVERONE_MODEL is not set"),
         ({"RIVERONE_MODEL": "/no/such/folder"}, "no such model folder"),
         ({"RIVERONE_MODEL": "a/b", "SPACE_ID": "a/space"}, "RIVERONE_REVISION is not set"),
     ],

@@ -7,6 +7,8 @@ of a row is a scaled sum of codebook vectors. `code_linear` finds them from W an
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .budget import codebook_warning, measure, pick
 from .coded import CodedWeight, relative_error
 from .export import export_aqlm
@@ -18,9 +20,13 @@ from .solve import PRESETS, code_linear, code_linears_shared
 from .tools import matrix_errors, perplexity, size_table, size_text, swap_diagnosis, swapped
 from .tools_text import before_and_after, collapse_check
 
+if TYPE_CHECKING:
+    from .pv_distill import DistillTrainer
+
 __all__ = [
     "PRESETS",
     "CodedWeight",
+    "DistillTrainer",
     "Metric",
     "PVConfig",
     "PVTuning",
@@ -43,3 +49,12 @@ __all__ = [
     "swap_diagnosis",
     "swapped",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Trainers need accelerate, which a core install does not have.
+    if name == "DistillTrainer":
+        from .pv_distill import DistillTrainer
+
+        return DistillTrainer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,7 +23,7 @@ from .shared import learn_shared_books
 from .solve import code_linear
 from .source import FolderModel, LoadedModel, model_class
 from .survey import beside, plan_for_budget
-from .targets import Plan, make_plan
+from .targets import Plan, make_plan, not_linear
 from .team import Team
 from .walker import Coder, Say, Walker, fingerprint
 from .workfolder import WorkFolder
@@ -198,6 +198,8 @@ def _walk(
     if todo:
         needs = estimate(source.model, plan, list(batches), coder, whole=whole)
         say(f"before the start: {needs}")
+        if kept := not_linear(source.model, plan):
+            say(f"no Linear, left as they are: {sum(kept.values()) / 1e6:.1f} M weights of {next(iter(kept))} and like")
         check_disk(store.path, needs.disk)
     if len(todo) < len(plan.targets):
         say(f"going on: {len(plan.targets) - len(todo)} of {len(plan.targets)} Linears are finished")

@@ -167,6 +167,20 @@ def make_plan(
     return plan
 
 
+def not_linear(model: Any, plan: Plan) -> dict[str, int]:
+    """Full name -> weights of the matrices in the blocks that no Linear holds, and that are therefore never coded.
+
+    Experts of a mixture, for one, are often kept as one tensor (experts, in, out).
+    """
+    linears = {f"{name}.weight" for name, module in model.named_modules() if linear_size(module)}
+    inside = tuple(f"{block}." for block in plan.blocks)
+    return {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if parameter.ndim > 1 and name.startswith(inside) and name not in linears
+    }
+
+
 def _outermost(name: str, decoder: str) -> str:
     """The child of the decoder's parent that `name` lies in: the module that is the projector or the tower."""
     parent = decoder.rpartition(".")[0]

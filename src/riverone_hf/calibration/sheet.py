@@ -27,11 +27,18 @@ def contact_sheet(
     font = ImageFont.load_default(11)
     for i, (image, caption) in enumerate(zip(images, captions)):
         x, y = gap + (i % columns) * width, gap + (i // columns) * height
-        while caption and font.getlength(caption) > cell[0]:
-            caption = caption[:-1]
-        draw.text((x, y), caption, fill=(0, 0, 0), font=font)
+        draw.text((x, y), _fitted(caption, font, cell[0] - gap), fill=(0, 0, 0), font=font)
         scale = min(cell[0] / image.width, cell[1] / image.height)
         small = image.convert("RGB").resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
         sheet.paste(small, (x, y + head))
         draw.rectangle((x - 1, y + head - 1, x + small.width, y + head + small.height), outline=(200, 200, 200))
     return sheet
+
+
+def _fitted(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """`caption`, cut with an ellipsis where it is wider than `width` pixels."""
+    if font.getlength(caption) <= width:
+        return caption
+    while caption and font.getlength(caption + "…") > width:
+        caption = caption[:-1]
+    return caption.rstrip() + "…"

@@ -11,25 +11,21 @@ from typing import Annotated
 
 import typer
 
-from riverone_hf.errors import MissingExtraError, ModelFolderError, RiverOneError
+from riverone_hf.errors import MissingExtraError, RiverOneError
+from riverone_hf.reader.embedded import EMBEDDED
 
 APP = Path("spaces/calibration-reader/app.py")
 
 
 def demo(
     model: Annotated[
-        str | None, typer.Option(envvar="RIVERONE_MODEL", help="Model folder or Hub id.", show_default=False)
-    ] = None,
+        str, typer.Option(envvar="RIVERONE_MODEL", help="Model folder, Hub id, or the one inside the package.")
+    ] = EMBEDDED,
 ) -> None:
     """Start the Space's app on this machine and print its address (Ctrl-C stops it)."""
     script = find_app()
     if find_spec("gradio") is None:
         raise MissingExtraError("gradio", "space")
-    if not model:
-        raise ModelFolderError(
-            "no model was named. Remedy: --model DIR or RIVERONE_MODEL=DIR; "
-            "`riverone build --recipe nano --out DIR` builds one"
-        )
     code = subprocess.run(
         [sys.executable, str(script)], env={**os.environ, "RIVERONE_MODEL": model}, check=False
     ).returncode

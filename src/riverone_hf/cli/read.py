@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from riverone_hf.errors import FigureError, ModelFolderError
+from riverone_hf.errors import FigureError
+from riverone_hf.reader.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from riverone_hf.reader.reader import Row
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 def read(
     figures: Annotated[list[Path], typer.Argument(metavar="FIGURE...", help="Image files, or folders of them.")],
     model: Annotated[
-        str | None,
-        typer.Option(envvar="RIVERONE_MODEL", help="Model folder or Hub id.", show_default=False),
-    ] = None,
+        str, typer.Option(envvar="RIVERONE_MODEL", help="Model folder, Hub id, or the one inside the package.")
+    ] = EMBEDDED,
     family: Annotated[
         str | None, typer.Option(help="Experiment family, e.g. rabi; without it the model finds out.")
     ] = None,
@@ -42,11 +42,6 @@ def read(
 
     Exit code 2 if any figure could not be read; the others are still read.
     """
-    if not model:
-        raise ModelFolderError(
-            "no model was named. Remedy: --model DIR or RIVERONE_MODEL=DIR; "
-            "`riverone build --recipe nano --out DIR` builds one"
-        )
     rows = _rows(figures, family, together)
     if jsonl is not None:
         _check_target(jsonl)
@@ -59,6 +54,13 @@ def read(
     )
     if Path(model).is_dir() and is_smoke(model):
         typer.echo("note: this model was built by the smoke recipe. smoke: not for use.", err=True)
+    if model == EMBEDDED:
+        # Nobody chose this model, so nobody knows what it has never seen.
+        typer.echo(
+            f"note: the model inside the package knows {', '.join(reader.families)}. "
+            "A figure of another experiment is taken for one of these.",
+            err=True,
+        )
     verdicts: list[Verdict] = []
     with written_lines(jsonl) as write:
         for verdict in _progress(reader.read_many(rows, batch_size=batch_size), len(rows)):

@@ -17,7 +17,7 @@ from ..questions import write_answers
 from .audit_fit import WITHOUT_NUMBERS, recoverability
 from .audit_labels import LABEL_QUESTIONS, balance, blind_baselines, label, text_statistics
 from .audit_pixels import difference_hash, duplicates, linear_probe, pixel_digest, tiny_pixels
-from .build_calibration import CARD, FINGERPRINT, write_text
+from .build_folder import CARD, FINGERPRINT, write_text
 from .calibration import DATA_VERSION, SPLITS
 from .plan import Plan, Row
 

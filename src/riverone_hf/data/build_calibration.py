@@ -15,27 +15,18 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any
 
-from ..errors import BuildError, MissingExtraError
+from ..errors import BuildError
 from ..questions import get_family
+from .build_folder import CARD, building, claim, work_folder, write_text
 from .calibration import SPLITS
 from .card import data_card, merge_statistics, write_sheets
 from .plan import Plan
 from .schema import VIEWS
 from .shard import shard_folder, write_shard
 
-FINGERPRINT = "build.json"
-WORK = ".building"
-CARD = "README.md"
 CONFIG = "experiment_config.json"
-
-
-class Planned(Protocol):
-    """Anything whose arguments decide the bytes of a build."""
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Those arguments, as JSON values."""
 
 
 def build_calibration_data(
@@ -47,76 +38,17 @@ def build_calibration_data(
     kept; a finished build is left as it is. Raises BuildError when `out` holds something else or a build with other
     arguments, when another process builds there, or when it cannot be written; MissingExtraError without `datasets`.
     """
-    try:
-        import datasets  # noqa: F401
-        from filelock import FileLock, Timeout
-    except ImportError:
-        raise MissingExtraError("datasets", "train") from None
     if processes < 1:
         raise BuildError(f"got {processes} processes. Expected at least 1")
-    try:
+    with building(out):
         if not claim(plan, out):
             if advance:
                 advance(plan.rows)
             return plan.fingerprint()
-        work = out / WORK
-        with FileLock(str(work / "lock"), timeout=0):
-            for stale in work.glob("tmp-*"):
-                shutil.rmtree(stale, ignore_errors=True)
+        with work_folder(out) as work:
             _write_shards(plan, work, processes, advance)
             _assemble(plan, out, work)
-    except Timeout:
-        raise BuildError(f"another process is building in {out}. Remedy: wait for it or choose another --out") from None
-    except BrokenProcessPool:
-        raise BuildError(
-            "a worker process was killed, perhaps for want of memory. Remedy: run the same command again with fewer "
-            "--processes; finished shards are kept"
-        ) from None
-    except OSError as exc:
-        raise BuildError(
-            f"could not write {exc.filename or out}: {exc.strerror or exc}. Finished shards are kept in {out}. "
-            "Remedy: make room and run the same command again"
-        ) from exc
-    shutil.rmtree(out / WORK, ignore_errors=True)
     return plan.fingerprint()
-
-
-def claim(plan: Planned, out: Path) -> bool:
-    """Make `out` the folder of this build; False when the build is finished already.
-
-    Raises BuildError when `out` is not a folder, holds other files, or a build with other arguments.
-    """
-    if out.exists() and not out.is_dir():
-        raise BuildError(f"{out} is a file. Expected a new or empty folder. Remedy: choose another --out")
-    mine = plan.fingerprint()
-    if out.is_dir() and any(out.iterdir()):
-        try:
-            found = json.loads((out / FINGERPRINT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            raise BuildError(
-                f"{out} is not empty and is no data set of this command (no readable {FINGERPRINT}). "
-                "Remedy: choose a new or empty folder"
-            ) from None
-        if found != mine:
-            found = found if isinstance(found, dict) else {}
-            differing = [key for key in mine if found.get(key) != mine[key]]
-            said = ", ".join(f"{key} {found.get(key)!r} instead of {mine[key]!r}" for key in differing)
-            raise BuildError(
-                f"{out} holds a data set built with other arguments: {said or 'unknown entries'}. "
-                "Remedy: repeat those arguments or choose another --out"
-            )
-        if (out / CARD).is_file():
-            return False
-    (out / WORK).mkdir(parents=True, exist_ok=True)
-    write_text(out / FINGERPRINT, json.dumps(mine, indent=1) + "\n")
-    return True
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is either whole or not there."""
-    partial = path.with_name(f".{path.name}.tmp")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _write_shards(plan: Plan, work: Path, processes: int, advance: Callable[[int], None] | None) -> None:
@@ -127,17 +59,23 @@ def _write_shards(plan: Plan, work: Path, processes: int, advance: Callable[[int
             if advance:
                 advance(done)
         return
-    with _pool(min(processes, len(tasks))) as pool:
-        futures = [pool.submit(write_shard, plan, split, index, work) for split, index in tasks]
-        try:
-            future: Future[int]
-            for future in as_completed(futures):
-                done = future.result()
-                if advance:
-                    advance(done)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    try:
+        with _pool(min(processes, len(tasks))) as pool:
+            futures = [pool.submit(write_shard, plan, split, index, work) for split, index in tasks]
+            try:
+                future: Future[int]
+                for future in as_completed(futures):
+                    done = future.result()
+                    if advance:
+                        advance(done)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    except BrokenProcessPool:
+        raise BuildError(
+            "a worker process was killed, perhaps for want of memory. Remedy: run the same command again with fewer "
+            "--processes; finished shards are kept"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import BuildError, MissingExtraError, RiverOneError, SourceError, SourceGoneError
-from .build_calibration import CARD, FINGERPRINT, WORK, claim, write_text
+from ..errors import BuildError, RiverOneError, SourceError, SourceGoneError
+from .build_folder import CARD, FINGERPRINT, WORK, building, claim, work_folder, write_text
 from .card import merge_statistics
 from .preference_set import SimulatedPairs
 from .source import Origin, check_columns
@@ -68,32 +68,15 @@ def build_source_data(plan: SourcePlan, out: Path, advance: Callable[[int], None
     `advance` is called with the number of rows of each finished shard. Raises SourceError (SourceGoneError when the
     source stops in the middle: finished shards are kept), BuildError when `out` cannot be used or written.
     """
-    try:
-        import datasets  # noqa: F401
-        from filelock import FileLock, Timeout
-    except ImportError:
-        raise MissingExtraError("datasets", "train") from None
-    try:
+    with building(out):
         plan = _pinned(plan, out)
         if not claim(plan, out):
             found: dict[str, Any] = json.loads((out / STATISTICS).read_text(encoding="utf-8"))
             if advance:
                 advance(found["rows"])
             return found
-        with _kept_if_begun(out), FileLock(str(out / WORK / "lock"), timeout=0):
-            for stale in (out / WORK).glob("tmp-*"):
-                shutil.rmtree(stale, ignore_errors=True)
-            shards = list(_shards(plan, out / WORK, advance))
-            statistics = _assemble(plan, out, shards)
-    except Timeout:
-        raise BuildError(f"another process is building in {out}. Remedy: wait for it or choose another --out") from None
-    except OSError as exc:
-        raise BuildError(
-            f"could not write {exc.filename or out}: {exc.strerror or exc}. Finished shards are kept in {out}. "
-            "Remedy: make room and run the same command again"
-        ) from exc
-    shutil.rmtree(out / WORK, ignore_errors=True)
-    return statistics
+        with _kept_if_begun(out), work_folder(out) as work:
+            return _assemble(plan, out, list(_shards(plan, work, advance)))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -110,9 +112,19 @@ def data_card(plan: Plan, statistics: Mapping[str, Mapping[str, Any]]) -> str:
         size_categories=_size_category(plan.rows),
         task_categories=["image-text-to-text", "visual-question-answering"],
         tags=list(TAGS),
-        configs=card_configs(statistics),
+        configs=described(card_configs(statistics), plan.fingerprint()),
     )
     return str(DatasetCard(f"---\n{data.to_yaml()}\n---\n{_page(plan, statistics)}"))
+
+
+def described(configs: list[dict[str, Any]], build: Any) -> list[dict[str, Any]]:
+    """`configs` with a digest of `build` (JSON values that decide the data) as their description.
+
+    `datasets` caches a folder by its name and this entry: without it another build in a folder of the same name would
+    give the rows of the first.
+    """
+    digest = hashlib.sha256(json.dumps(build, sort_keys=True).encode()).hexdigest()[:16]
+    return [config | {"description": digest} for config in configs]
 
 
 def card_configs(statistics: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ContaminationError, MissingExtraError
-from .build_calibration import CARD, FINGERPRINT, write_text
+from .build_folder import CARD, FINGERPRINT, write_text
 from .contamination import MARKER, VERSION, Flag, Reason, Row, check_rows, load_benchmark, table_rows
 
 REPORT = "report.json"

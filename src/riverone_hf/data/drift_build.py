@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BuildError, DriftError, MissingExtraError
-from .build_calibration import CARD, FINGERPRINT, WORK, claim, write_text
+from ..errors import DriftError
+from .build_folder import CARD, FINGERPRINT, WORK, building, claim, work_folder, write_text
 from .card import SHEET_PLOTS, merge_statistics
 from .drift_card import STATISTICS, TRUTH, VIEW, drift_card, write_drift_sheet
 from .drift_columns import ENVIRONMENT_TYPE, PROPERTIES
@@ -51,14 +51,9 @@ def build_drift_data(
     Raises DriftError for a table that does not fit (nothing is written then), BuildError for a folder that cannot be
     used or written, MissingExtraError without `datasets`.
     """
-    try:
-        import datasets  # noqa: F401
-        from filelock import FileLock, Timeout
-    except ImportError:
-        raise MissingExtraError("datasets", "train") from None
-    table_of = _checked(rows, source, seed, sunspots, revision)
-    plan = DriftPlan(rows, table_of.name, table_of.digest, seed, sunspots, shard_rows)
-    try:
+    with building(out):
+        table_of = _checked(rows, source, seed, sunspots, revision)
+        plan = DriftPlan(rows, table_of.name, table_of.digest, seed, sunspots, shard_rows)
         finished = (out / CARD).is_file() and (out / FINGERPRINT).is_file()
         if finished and not claim(plan, out):
             found: Row = json.loads((out / STATISTICS).read_text(encoding="utf-8"))
@@ -68,25 +63,14 @@ def build_drift_data(
         table = table_of.read()
         windows = choose(plan, table)
         claim(plan, out)
-        with FileLock(str(out / WORK / "lock"), timeout=0):
-            for stale in (out / WORK).glob("tmp-*"):
-                shutil.rmtree(stale, ignore_errors=True)
+        with work_folder(out) as work:
             for split, chosen in windows.items():
                 for start in range(0, len(chosen), shard_rows):
                     part = chosen[start : start + shard_rows]
-                    _write_shard(plan, table, split, start // shard_rows, part, out / WORK)
+                    _write_shard(plan, table, split, start // shard_rows, part, work)
                     if advance:
                         advance(len(part))
-            statistics = _assemble(plan, table, windows, out)
-    except Timeout:
-        raise BuildError(f"another process is building in {out}. Remedy: wait for it or choose another --out") from None
-    except OSError as exc:
-        raise BuildError(
-            f"could not write {exc.filename or out}: {exc.strerror or exc}. Finished shards are kept in {out}. "
-            "Remedy: make room and run the same command again"
-        ) from exc
-    shutil.rmtree(out / WORK, ignore_errors=True)
-    return statistics
+            return _assemble(plan, table, windows, out)
 
 
 def _checked(rows: int, source: str | None, seed: int, sunspots: bool, revision: str | None) -> DriftSource:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..calibration.sheet import contact_sheet
-from .card import SHEETS, _size_category
+from .card import SHEETS, _size_category, described
 from .drift_columns import SOURCE_ID, variables
 from .drift_correlation import LEAST_PAIRS, LEVEL
 from .drift_frame import DriftTable
@@ -116,7 +116,7 @@ def drift_card(plan: DriftPlan, table: DriftTable, statistics: Mapping[str, Any]
         size_categories=_size_category(statistics["rows"]),
         task_categories=["image-text-to-text", "visual-question-answering"],
         tags=["quantum", "calibration", "drift", "charts", "trl"],
-        configs=configs,
+        configs=described(configs, plan.fingerprint()),
     )
     return str(DatasetCard(f"---\n{data.to_yaml()}\n---\n{_page(plan, table, statistics)}"))
 

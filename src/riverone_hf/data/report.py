@@ -71,13 +71,14 @@ def write_report(report: dict[str, Any], path: Path) -> None:
 
 def _folder(folder: Path, count: Callable[[str], int]) -> dict[str, Any]:
     tables = [path for path in sorted(folder.rglob("*.parquet")) if path.parent != folder] if folder.is_dir() else []
-    if not tables:
-        raise SourceError(f"{folder}: no tables of configs. Expected the folder of a built data set")
     configs: dict[tuple[str, str], Counter[str]] = {}
     licences: Counter[str] = Counter()
     for path in tables:
         key = (path.parent.name, path.name.partition("-")[0])
-        configs.setdefault(key, Counter()).update(_table(path, count, licences))
+        if counts := _table(path, count, licences):
+            configs.setdefault(key, Counter()).update(counts)
+    if not configs:
+        raise SourceError(f"{folder}: no tables of configs. Expected the folder of a built data set")
     stated = _json(folder / STATISTICS)
     flagged = _json(folder / MARKER).get("flagged")
     if not licences and (licence := _card_licence(folder)):
@@ -92,7 +93,8 @@ def _folder(folder: Path, count: Callable[[str], int]) -> dict[str, Any]:
     }
 
 
-def _table(path: Path, count: Callable[[str], int], licences: Counter[str]) -> Counter[str]:
+def _table(path: Path, count: Callable[[str], int], licences: Counter[str]) -> Counter[str] | None:
+    """Counts of a file; None for one that nobody trains on, such as the numbers behind the answers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -100,6 +102,8 @@ def _table(path: Path, count: Callable[[str], int], licences: Counter[str]) -> C
     try:
         with pq.ParquetFile(path) as file:
             names = set(file.schema_arrow.names)
+            if not names & {"messages", "prompt"}:
+                return None
             wanted = [name for name in ("messages", "prompt", "chosen", "rejected", "licence") if name in names]
             paths = ["images.list.element.path"] if "images" in names else []
             for batch in file.iter_batches(256, columns=[*wanted, *paths]):

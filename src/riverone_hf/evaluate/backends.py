@@ -48,13 +48,6 @@ def is_endpoint(model: str) -> bool:
     return _URL.match(model) is not None
 
 
-def embedded_model() -> str:
-    """Folder of the model that ships inside the package. Raises EvaluationError: none ships yet."""
-    raise EvaluationError(
-        "no model ships inside this package yet. Remedy: `riverone build --recipe nano --out DIR`, and name DIR"
-    )
-
-
 class ModelBackend:
     """A RiverONE model in this process; greedy, nothing constrains its answers.
 
@@ -123,10 +116,10 @@ class ModelBackend:
 
 
 def load_backend(model: str, revision: str | None = None, device: str = "auto") -> ModelBackend:
-    """A model folder or Hub id, loaded. Raises ModelFolderError, EvaluationError for `embedded`."""
+    """A model folder, Hub id or `embedded`, loaded. Raises ModelFolderError."""
     from ..reader.loading import load_model, resolve
 
-    folder, commit = resolve(embedded_model() if model == "embedded" else model, revision)
+    folder, commit = resolve(model, revision)
     network, processor = load_model(folder, device=device)
     # Of a local folder only the name: its path is nobody's business in a published file.
     name = folder.resolve().name if Path(model).expanduser().is_dir() else model

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.build_calibration import WORK
+from ..data.build_folder import WORK
 from ..data.contamination import refuse_flagged
 from ..errors import DataFolderError, HubError, MissingExtraError
 from .push import Pushed, _hub_errors

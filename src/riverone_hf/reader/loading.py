@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from riverone_hf.errors import ModelFolderError
+from riverone_hf.reader.embedded import EMBEDDED, embedded_model
 
 MODEL_TYPE = "riverone"
 REMEDY = "Remedy: build a model with `riverone build --recipe nano --out DIR` and name DIR"
@@ -23,11 +24,13 @@ _DOWNLOAD = ["*.json", "*.safetensors", "*.jinja", "*.txt"]
 
 
 def resolve(model: str | PathLike[str], revision: str | None = None) -> tuple[Path, str | None]:
-    """(local folder, commit) of a model folder or a Hub id; a Hub model is downloaded (never its code).
+    """(local folder, commit) of a model folder, a Hub id or `embedded`; a Hub model is downloaded (never its code).
 
     Raises:
         ModelFolderError: there is no such folder, and the name is no Hub id or the Hub does not give it.
     """
+    if str(model) == EMBEDDED:
+        return embedded_model(), None
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder, revision

@@ -27,13 +27,15 @@ class WarmupHeads(nn.Module):
     `fit_weights` (assessment -> weight in the loss, 1 by default) help a rare assessment.
     """
 
+    fit_weights: torch.Tensor
+
     def __init__(
         self,
         model: RiverOneForConditionalGeneration,
         types: Sequence[str],
         targets: Sequence[str],
         target_weight: float = 4.0,
-        fit_weights: Mapping[str, float] | None = None,
+        fit_weights: Mapping[Any, float] | None = None,
         n_queries: int = 4,
     ):
         super().__init__()
