@@ -69,6 +69,13 @@ def test_in_context(run, saved_model: Path, dataset: Path, tmp_path: Path) -> No
     assert json.loads((tmp_path / "out" / "results.json").read_text())["mode"] == "icl"
 
 
+def test_embedded_names_the_model_inside_the_package(run, dataset: Path, tmp_path: Path) -> None:
+    words = ("--limit", "1", "--no-references", "--out", tmp_path / "out")
+    result = run("eval", "embedded", dataset, *words)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["model_id"] == "embedded"
+
+
 def test_what_cannot_be_evaluated_is_one_line(run, saved_model: Path, dataset: Path, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "out")
     refused(run("eval", tmp_path / "no", dataset, *out), "no such model folder")

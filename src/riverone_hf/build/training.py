@@ -112,12 +112,9 @@ def _cores_for_drawing(workers: int) -> Iterator[None]:
     """Leave one core to each drawing process: threads that wait for a core that draws stop all the others."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - workers))
-    # Second moments of rarely used embeddings sink below 1e-38, where a CPU is a hundred times slower.
-    torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
 
 
