@@ -44,20 +44,20 @@ def cluster_step(row: Row, want: float) -> float:
     """Half a step of a reader; coordinates lie around zero, so the 2 % are of the axis."""
     panel = row.figures[0].panels[0]
     spans = [high - low for low, high in (panel.xlim, panel.ylim)]
-    return max(0.5 * decade_below(span) for span in spans) + 0.02 * min(spans)
+    return max(0.5 * min(0.1, decade_below(span, 0.02)) for span in spans) + 0.02 * min(spans)
 
 
 def bias_step(row: Row, want: float) -> float:
     """Half a step of the bias axis, and 2 % of it: a crossing stands at a place on the axis, anywhere around zero."""
     x = next(s.x for s in row.figures[0].panels[0].series if s.role == "fit")
-    return 0.5 * decade_below(float(np.ptp(x))) + 0.02 * float(np.ptp(x))
+    return 0.5 * decade_below(float(np.ptp(x)), 0.02) + 0.02 * float(np.ptp(x))
 
 
 def jump_step(row: Row, want: float) -> float:
-    """Two printed digits, and half a row of the map at both ends, by which the axis may reach beyond the biases."""
+    """Half a printed step, and half a row of the map at both ends of the shift."""
     heatmap = row.figures[0].panels[0].heatmap
     assert heatmap is not None
-    return digits(2)(row, want) + want / (heatmap.values.shape[0] - 1)
+    return 0.5 * decade_below(want, 0.02) + want / (heatmap.values.shape[0] - 1)
 
 
 STEPS: dict[str, Rule] = {

@@ -9,8 +9,8 @@ distance of fitted and true branches in heights of the window, each distance lim
 type                          outcome                status    decided by
 coupler_flux_success          Expected behavior      SUCCESS   miss < 0.1 in both panels
 coupler_flux_failure_bad_fit  Suboptimal parameters  FIT_POOR  miss > 0.1 in a panel
-The fit is always drawn, and Reliable on success only. Q5 lists where the coupler crosses (mean of both qubits) and the
-extremum of every branch (left to right); both "Unreliable" on failure.
+The fit is always drawn, and Reliable on success only. Q5 lists where the coupler crosses (mean of both qubits, rounded
+by at most 1 % of the axis) and the extremum of every branch (left to right); both "Unreliable" on failure.
 `targets`: crossings (over 4), first_crossing, last_crossing (in the window), shift (of the plateaus, in the window),
 contrast, misfit, has_fit.
 """
@@ -110,7 +110,7 @@ def simulate(
         clip = (-2 * noise, 0.7) if saturated else None
         panel = draw_panel((x, frequency, values, clip), (points, errors), fit, shown, texts, qubits[i], i)
         panels.append(replace(panel, title=qubits[i]) if titled else panel)
-    step = decade_below(float(np.ptp(x)))
+    step = decade_below(float(np.ptp(x)), 0.02)
     at = [round_to_step(float(c), step) for c in crossings]
     heights = [panel.ylim[1] - panel.ylim[0] for panel in panels]
     plateaus = [read_plateaus(f, x, crossings, h) for f, h in zip(fits, heights, strict=True)]
@@ -160,7 +160,7 @@ def draw_device(rng: np.random.Generator) -> tuple[list[Level], np.ndarray, np.n
     asymmetry = uniform(rng, 0.0, 0.4)
     inside = uniform(rng, 0.28, 0.62)
     squares = 1 - (1 - asymmetry**2) * math.sin(0.5 * math.pi * inside) ** 2
-    period = log_uniform(rng, 0.6, 6.0)
+    period = log_uniform(rng, 0.6, 3.0)
     arc = Arc((qubit + CHARGING) / squares**0.25, period * uniform(rng, -0.4, 0.4), period, asymmetry)
     gap = arc.top - CHARGING - qubit
     other = qubit + pick(rng, (-1.0, 1.0)) * min(0.25, 0.25 * gap) * uniform(rng, 0.15, 1.0)

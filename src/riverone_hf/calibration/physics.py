@@ -58,6 +58,11 @@ def round_to_step(value: float, step: float) -> float:
     return round(round(value / step) * step, max(0, -math.floor(math.log10(step))))
 
 
+def reader_value(value: float) -> float:
+    """`value` > 0 in two or three significant digits, the fewest that change it by at most 1 %."""
+    return round_to_step(value, decade_below(value, 0.02))
+
+
 def reader_range(limits: tuple[float, float]) -> tuple[float, float]:
     """Visible axis limits as a reader gives them: two or three significant digits of the span."""
     step = decade_below(limits[1] - limits[0])

@@ -12,7 +12,8 @@ few_bursts   Expected behavior   EVENT         one to three shifts of at least 0
 many_bursts  Expected behavior   EVENT         four or more of them
 noisy        Anomalous behavior  NO_COHERENCE  fringes below 0.3 noise deviations
 No fit is drawn in this family (SPEC 2.2), so Q4 is always "No fit". `jump_positions` are the scan numbers in which the
-jumps happen; `jump_sizes_mV` the apparent shifts, at most half a period and without sign, as a reader sees them.
+jumps happen; `jump_sizes_mV` the apparent shifts on the drawn axis from the scan before to the scan after (slow motion
+included), at most half a period and without sign, rounded by at most 1 %.
 `targets`: jumps, contrast, periods, first_jump, largest_jump, wander.
 """
 
@@ -29,7 +30,7 @@ from riverone_hf.calibration.physics import (
     log_uniform,
     number,
     pick,
-    round_sig,
+    reader_value,
     slow_drift,
     uniform,
     unit_log,
@@ -153,10 +154,13 @@ def simulate(
     values = contrast * fringes + rng.normal(size=(rows, scans))
     values += pick(rng, (0.0, 0.0, 0.05)) * contrast * slow_drift(rng, scans, 1.0)[None, :]
     to_mv = 1e3 if unit == "V" else 1.0
-    sizes = [round_sig(abs(shift) * period * to_mv, 2) for shift in shifts]
     first = starts[0] if starts else 0
     words = WORDS[kind].draw(rng, scans=scans, jumps=number(len(starts)), first=first)
     panel = draw_panel(rng, values, contrast, bias, unit, scans)
+    # Cells that fill the axis from the first bias to the last are drawn a little lower than the bias steps are.
+    cell = (panel.ylim[1] - panel.ylim[0]) / rows / float(bias[1] - bias[0])
+    seen = apparent_shifts(starts, shifts, wander)
+    sizes = [reader_value(shift * period * cell * to_mv) for shift in seen]
     described = panel_truth(panel, "heatmap", words.pop("main_features"))
     bar = panel.heatmap.colorbar if panel.heatmap else None
     outcome, status = LABELS[experiment_type]
@@ -181,7 +185,7 @@ def simulate(
             "contrast": 0.0 if quiet else unit_log(contrast, 1.0, 30.0),
             "periods": 0.0 if quiet else periods / 5,
             "first_jump": first / scans,
-            "largest_jump": 2 * max((abs(shift) for shift in shifts), default=0.0),
+            "largest_jump": 2 * max(seen, default=0.0),
             "wander": 0.0 if quiet else clip01(2 * float(np.ptp(wander))),
         },
         q2_reason=words["q2_reason"],
@@ -220,6 +224,12 @@ def draw_wander(rng: np.random.Generator, scans: int) -> np.ndarray:
     size = pick(rng, (0.0, 0.01, 0.02))
     steps = size * rng.normal(size=scans) + uniform(rng, -0.6, 0.6) * size
     return np.cumsum(np.clip(steps, -LARGEST_WANDER, LARGEST_WANDER))
+
+
+def apparent_shifts(starts: list[int], shifts: list[float], wander: np.ndarray) -> list[float]:
+    """Sizes 0..0.5 (periods) of the jumps as seen: whole fringes cannot be counted, and slow motion `wander` adds."""
+    moved = [shift + float(wander[s + 1] - wander[s - 1]) for s, shift in zip(starts, shifts, strict=True)]
+    return [abs(move - round(move)) for move in moved]
 
 
 def jump_offsets(rng: np.random.Generator, starts: list[int], shifts: list[float], rows: int, scans: int) -> np.ndarray:

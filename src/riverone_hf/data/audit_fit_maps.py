@@ -173,14 +173,16 @@ def fit_tomography(row: Row) -> Values:
     panel = row.figures[0].panels[0]
     assert panel.heatmap is not None
     values = np.asarray(panel.heatmap.values, float)
-    periods = max(np.arange(1.2, 4.6, 0.02), key=lambda trial: float(scan_phases(values, float(trial), 40)[0].sum()))
+    periods = max(np.arange(1.2, 4.6, 0.01), key=lambda trial: float(scan_phases(values, float(trial), 40)[0].sum()))
     power, phase = scan_phases(values, float(periods), 400)
     left = ((values - values.mean(axis=0)) ** 2).sum(axis=0) - power
     positions = jump_scans(phase, left / float(np.median(left)) - 1)
     found: Values = {"jump_count": float(len(positions)), "jump_positions": [float(s) for s in positions]}
     to_mv = unit_of(panel.ylabel, TO_MV)
     if to_mv is not None:
-        reach = (panel.ylim[1] - panel.ylim[0]) * to_mv
+        rows = values.shape[0]
+        # `periods` lie between the centres of the first and the last of the cells that fill the axis.
+        reach = (panel.ylim[1] - panel.ylim[0]) * to_mv * (rows - 1) / rows
         shifts = np.abs(folded(np.array([phase[s + 1] - phase[s - 1] for s in positions])))
         found["jump_sizes_mV"] = [float(v) for v in shifts * reach / float(periods)]
     return found

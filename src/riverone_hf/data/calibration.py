@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..calibration import Plot
     from ..calibration.scene import Figure
 
-DATA_VERSION = "1"
+DATA_VERSION = "2"
 """Raised whenever the simulator's draws change; scores of different versions are not compared."""
 SPLITS = ("train", "validation", "test")
 ALL_QUESTIONS = (IDENTIFY, *QUESTIONS)

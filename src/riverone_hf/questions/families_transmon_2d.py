@@ -15,7 +15,16 @@ TRANSMON_2D_FAMILIES = (
         types=type_names("coupler_flux", "success failure_bad_fit"),
         statuses={"SUCCESS": "dispersion visible and fitted", "FIT_POOR": "the fitted branches miss the data"},
         fields=(
-            Field("crossing_voltages_V", "array_float_match", unit="V", nullable=True, schema="[left, right]"),
+            # Places on an axis through zero: a relative tolerance would forbid any error near zero.
+            Field(
+                "crossing_voltages_V",
+                "coord_list",
+                unit="V",
+                nullable=True,
+                schema="[left, right]",
+                tol_full=0.1,
+                tol_half=0.3,
+            ),
             Field("left_fig_branch_freqs_GHz", "array_float_match", unit="GHz", nullable=True, schema="[f1, f2, f3]"),
             Field("right_fig_branch_freqs_GHz", "array_float_match", unit="GHz", nullable=True, schema="[f1, f2, f3]"),
         ),
@@ -124,7 +133,15 @@ TRANSMON_2D_FAMILIES = (
             Field("event_detected", "bool"),
             Field("jump_count", "int_count"),
             Field("jump_positions", "array_int_match", schema="[int, ...]"),
-            Field("jump_sizes_mV", "array_float_match", unit="mV", schema="[float, ...]"),
+            # The smallest jumps are 0.15 of a period, of which a single scan shows about 0.02.
+            Field(
+                "jump_sizes_mV",
+                "array_float_match",
+                unit="mV",
+                schema="[float, ...]",
+                tol_full=0.15,
+                tol_half=0.3,
+            ),
         ),
         sweep="",
         unit="",
