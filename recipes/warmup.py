@@ -16,7 +16,7 @@ from pathlib import Path
 from transformers import AutoModelForImageTextToText, AutoProcessor, TrainingArguments
 
 import riverone_hf.model  # noqa: F401  (registers the classes: no remote code is executed)
-from riverone_hf.build.stages import target_names
+from riverone_hf.build.stages import marks, target_names
 from riverone_hf.build.train_stage import stage_spec
 from riverone_hf.build.training import plot_source, training_arguments
 from riverone_hf.train.warmup import WarmupCollator, WarmupHeads, WarmupTrainer, warmup_types
@@ -36,7 +36,7 @@ processor = AutoProcessor.from_pretrained(args.model)
 recipe, spec = stage_spec(args.recipe, args.overrides, model, processor)
 model.model.vision_tower.set_attn_implementation(spec.vision_attention)
 types, targets = warmup_types(recipe.model.families), target_names(recipe)
-heads = WarmupHeads(model, types, targets, spec.target_weight, spec.fit_weights)
+heads = WarmupHeads(model, types, targets, spec.target_weight, spec.fit_weights, **marks(spec, processor))
 
 ################
 # Dataset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 
@@ -122,3 +123,14 @@ def test_families_come_as_often_as_their_shares():
     assert source.plot(7).seed == PlotSource(("t1", "drag", "gmm"), family_shares=(("drag", 0.25),)).plot(7).seed
     with pytest.raises(QuestionError, match="rabi"):
         PlotSource(("t1",), family_shares=(("rabi", 2.0),)).plot(0)
+
+
+def test_repeats_serve_every_row_again_without_drawing_it_again(monkeypatch):
+    monkeypatch.setattr("riverone_hf.data.calibration.STRETCH", 4)
+    source = PlotSource(("t1", "rabi"), direct_size=32, direct_share=1.0, repeats=2)
+    drawn = []
+    monkeypatch.setattr(PlotSource, "row", lambda self, index: drawn.append(index) or {"index": index})
+    rows = source.dataset(10, 24)
+    assert [rows[k]["index"] for k in range(14)] == [10, 11, 12, 13] * 2 + [14, 15, 16, 17, 14, 15]
+    assert drawn == list(range(10, 18))
+    assert dataclasses.replace(source, repeats=1).dataset(0, 3)[2]["index"] == 2

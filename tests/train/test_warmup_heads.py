@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from riverone_hf.questions import ASSESSMENTS
-from riverone_hf.train.warmup import WarmupHeads
+from riverone_hf.train.warmup import WarmupHeads, mark_logits
 from tiny import tiny_model
 
 TYPES, TARGETS = ["a", "b", "c"], ["x", "y"]
@@ -56,3 +56,32 @@ def test_images_of_a_plot_are_pooled_together_and_of_others_not(inputs):
         one, two = heads()(**inputs)["type_logits"], heads()(**changed)["type_logits"]
     assert not torch.allclose(one[0], two[0], atol=1e-5)
     assert torch.allclose(one[1:], two[1:], atol=1e-4)
+
+
+def test_every_token_answers_for_its_own_square_of_cells():
+    states = torch.zeros(1, 4, 3 * 4)
+    states[0, 1] = torch.arange(12.0)
+    grid = mark_logits(states, 4)
+    assert grid.shape == (1, 3, 4, 4)
+    assert grid[0, :, :2, 2:].flatten().tolist() == list(range(12))
+    assert grid[0, :, 2:].abs().sum() == 0
+    assert grid[0, :, :, :2].abs().sum() == 0
+
+
+def test_marks_are_learned_from(inputs):
+    marks = (torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1)) > 0.8).float()
+    model = heads(mark_cells=8, mark_weight=2.0).train()
+    with torch.no_grad():
+        without = model(**inputs)["loss"]
+        first = model(**inputs, marks=marks)["loss"]
+    assert first - without == pytest.approx(2 * 0.7, abs=0.4), "about two times ln 2 at the start"
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(30):
+        loss = model(**inputs, marks=marks)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        learned = model(**inputs, marks=marks)["loss"] - model(**inputs)["loss"]
+    assert learned < 0.8 * (first - without)
+    assert heads().mark_head is None

@@ -89,6 +89,7 @@ class DataSpec(_Strict):
     direct_zoom: float | None = Field(default=None, ge=1, le=8)
     family_shares: dict[str, Annotated[float, Field(gt=0)]] | None = None
     mixture: MixtureSpec | None = None
+    repeats: int | None = Field(default=None, ge=1)
     workers: int = Field(ge=0)
 
 
@@ -123,6 +124,8 @@ class _Training(_Strict):
     validation: ValidationSpec | None = None
     regularizer_weight: float | None = Field(default=None, ge=0)
     accumulate: int | None = Field(default=None, ge=1)
+    processes: int | None = Field(default=None, ge=1)
+    """Of a build on a machine without a GPU, as far as it has cores; the losses are those of one process."""
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
@@ -139,12 +142,20 @@ class _Training(_Strict):
     data: DataSpec
 
 
+class MarksSpec(_Strict):
+    """The warm-up also learns where curve, points and marks stand, on a grid of `cells` a side; see `data.marks`."""
+
+    cells: int = Field(ge=1)
+    weight: float = Field(gt=0)
+
+
 class WarmupSpec(_Training):
     """Stage 1: the ViT learns the simulator's labels."""
 
     stage: Literal["warmup"]
     muon_lr: float = Field(gt=0)
     target_weight: float = Field(ge=0)
+    marks: MarksSpec | None = None
     fit_weights: dict[Literal["Reliable", "Unreliable", "No fit"], Annotated[float, Field(gt=0)]] | None = None
 
     @field_validator("data")

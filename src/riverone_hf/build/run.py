@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,16 +121,11 @@ def _models(
     plan: Recipe, work: Path, state: dict[str, Any], progress: StageProgress
 ) -> tuple[RiverOneForConditionalGeneration, RiverOneProcessor]:
     """Run, or load the result of, every stage in order."""
-    from . import preference, stages
+    from . import stages
     from .measure import measure
+    from .processes import TRAININGS, processes_for, train_in_processes
 
     model, processor = None, None
-    trainings: dict[str, Callable[..., Any]] = {
-        "warmup": stages.warm_up,
-        "sft_icl": stages.fine_tune_icl,
-        "sft": stages.fine_tune,
-        "mpo": preference.prefer,
-    }
     for stage in plan.stages:
         folder = work / stage
         if stage in state["done"]:
@@ -143,6 +137,9 @@ def _models(
             progress.stage("tokenizer", 1)
             model, processor = stages.build_model(plan)
             progress.advance()
+        elif stage in TRAININGS and processes_for(getattr(plan, stage)) > 1:
+            state["log"][stage] = train_in_processes(plan, stage, _last(plan, work, state), folder, progress)
+            model, processor = None, None
         else:
             if model is None or processor is None:
                 model, processor = _load_last(plan, work, state)
@@ -151,8 +148,8 @@ def _models(
                 model.to(saved_dtype(plan)).float()
                 state["rows"] = measure(model, processor, plan, progress, sum(state["seconds"].values()))
             else:
-                state["log"][stage] = trainings[stage](model, processor, plan, folder / "trainer", progress)
-        if stage != "evaluate":
+                state["log"][stage] = TRAININGS[stage](model, processor, plan, folder / "trainer", progress)
+        if stage != "evaluate" and model is not None:
             write_model(model, processor, folder / "model")
         # Seconds of this run only: a resumed stage counts what it trained after the resume.
         state["seconds"][stage] = round(time.monotonic() - began, 1)
@@ -175,8 +172,13 @@ def _load_last(
 ) -> tuple[RiverOneForConditionalGeneration, RiverOneProcessor]:
     from ..reader.loading import load_model
 
+    return load_model(str(_last(plan, work, state)), device="cpu")
+
+
+def _last(plan: Recipe, work: Path, state: dict[str, Any]) -> Path:
+    """The model folder of the last finished stage."""
     last = [stage for stage in plan.stages if stage in state["done"] and stage != "evaluate"][-1]
-    return load_model(str(work / last / "model"), device="cpu")
+    return work / last / "model"
 
 
 def write_model(model: Any, processor: Any, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from ..data import PlotSource
 from ..errors import BuildError
 from .mixing import training_rows
 from .progress import ProgressCallback, StageProgress
-from .recipe import Recipe, SftSpec
+from .recipe import Recipe, SftSpec, WarmupSpec
 from .training import plot_source, run_trainer, training_arguments
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def warm_up(
     types, targets = warmup_types(recipe.model.families), target_names(recipe)
     set_seed(recipe.model.seed + 1)
     model.model.vision_tower.set_attn_implementation(spec.vision_attention)
-    heads = WarmupHeads(model, types, targets, spec.target_weight, spec.fit_weights)
+    heads = WarmupHeads(model, types, targets, spec.target_weight, spec.fit_weights, **marks(spec, processor))
     with frozen(model, spec.freeze or ()):
         trainer = WarmupTrainer(
             model=heads,
@@ -113,6 +114,20 @@ def warm_up(
         log = run_trainer(trainer, spec, folder)
     model.model.vision_tower.set_attn_implementation("sdpa")
     return log
+
+
+def marks(spec: WarmupSpec, processor: RiverOneProcessor) -> dict[str, Any]:
+    """Arguments of `WarmupHeads` for the recipe's `marks`. Raises BuildError when the grid does not fit the tiles."""
+    if spec.marks is None:
+        return {}
+    images = processor.image_processor
+    side = math.isqrt(images.tokens_per_tile())
+    if images.crop_to_patches or spec.marks.cells % side:
+        raise BuildError(
+            f"marks.cells={spec.marks.cells}, crop_to_patches={images.crop_to_patches}: expected one tile an image and "
+            f"a multiple of its {side} tokens a side. Remedy: another number of cells, or leave marks out"
+        )
+    return {"mark_cells": spec.marks.cells, "mark_weight": spec.marks.weight}
 
 
 def fine_tune_icl(

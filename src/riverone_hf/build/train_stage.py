@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,14 @@ from ..data import mixed_dataset
 from ..errors import AdapterError, BuildError, RecipeError, TrainingDataError
 from ..questions import FAMILIES
 from ..train.distributed import is_main, wait_for_all, world_size
-from . import preference, stages
+from . import stages
 from .mixing import check_mixtures
+from .processes import TRAININGS
 from .progress import StageProgress
 from .recipe import Recipe, load_stage, recipes_folder
 from .run import claim_work, preflight_packages, save_state, versions, write_json, write_model
 from .training import keep_logs, plot_source, quiet_libraries
 
-STAGES: dict[str, Callable[..., Any]] = {
-    "warmup": stages.warm_up,
-    "sft_icl": stages.fine_tune_icl,
-    "sft": stages.fine_tune,
-    "mpo": preference.prefer,
-}
 _VIEW = {"sft_icl": "sft_icl", "sft": "sft_zero_shot", "mpo": "preference"}
 
 
@@ -83,7 +77,7 @@ def train_stage(
     began = time.monotonic()
     with StageProgress(quiet or not is_main()) as progress:
         given = {} if rows is None else {"rows": rows}
-        log = STAGES[stage](network, processor, plan, work / stage / "trainer", progress, **given)
+        log = TRAININGS[stage](network, processor, plan, work / stage / "trainer", progress, **given)
     # A reader looks for the families that its model knows: those of own plots are among them now.
     network.config.families = [*plan.model.families, *sorted(learned - set(plan.model.families))]
     if is_main():
@@ -103,8 +97,8 @@ def stage_spec(
         seed, overrides = _seed(file, overrides)
     plan = load_stage(file, overrides, _model_spec(network.config, processor, seed))
     stage = plan.stages[-1]
-    if stage not in STAGES:
-        raise RecipeError(f"{file}: stage {stage} is no training. Expected one of: {', '.join(STAGES)}")
+    if stage not in TRAININGS:
+        raise RecipeError(f"{file}: stage {stage} is no training. Expected one of: {', '.join(TRAININGS)}")
     return plan, getattr(plan, stage)
 
 

@@ -54,6 +54,8 @@ def plot_source(recipe: Recipe, spec: Spec) -> PlotSource:
         family_shares=tuple((spec.data.family_shares or {}).items()),
         question_shares=tuple(spec.data.question_shares.items()),
         question_group=spec.batch_size,
+        repeats=spec.data.repeats or 1,
+        mark_cells=spec.marks.cells if isinstance(spec, WarmupSpec) and spec.marks else 0,
     )
 
 
@@ -100,8 +102,8 @@ def training_arguments(spec: Spec, seed: int, folder: Path, shuffle: bool = Fals
         "remove_unused_columns": False,
         "disable_tqdm": True,
         "report_to": logger,
-        # The vision tower is frozen for some steps: its gradients are then not waited for.
-        "ddp_find_unused_parameters": True if world_size() > 1 else None,
+        # The vision tower is frozen for some steps of later stages: its gradients are then not waited for.
+        "ddp_find_unused_parameters": not isinstance(spec, WarmupSpec) if world_size() > 1 else None,
         "seed": seed,
         "data_seed": seed,
     }

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from PIL.Image import Image, Resampling
@@ -15,6 +16,7 @@ from ..calibration import draw, render
 from ..errors import QuestionError
 from ..questions import IDENTIFY, QUESTIONS
 from .conversation import conversation
+from .marks import mark_grid
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -26,6 +28,8 @@ DATA_VERSION = "2"
 """Raised whenever the simulator's draws change; scores of different versions are not compared."""
 SPLITS = ("train", "validation", "test")
 ALL_QUESTIONS = (IDENTIFY, *QUESTIONS)
+STRETCH = 1024
+"""Rows that are kept in memory until they have been served `repeats` times."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class PlotSource:
     image is missing, mostly the spectrum (which rarely comes alone). In `full_share` of the row
     groups every row asks one question in the full form; the others ask each question with the probability that
     `question_shares` gives it (1 if it gives none). `question_group` neighbouring rows are a group and ask alike: a
-    batch of rows of like length has little padding.
+    batch of rows of like length has little padding. A `dataset` serves every row `repeats` times, `STRETCH` rows apart:
+    drawing costs more than training on what was drawn. With `mark_cells` the labels hold `marks`: for every image a
+    grid of that many cells a side (`marks.mark_grid`).
     """
 
     families: tuple[str, ...]
@@ -56,6 +62,8 @@ class PlotSource:
     family_shares: tuple[tuple[str, float], ...] = ()
     question_shares: tuple[tuple[str, float], ...] = ()
     question_group: int = 1
+    repeats: int = 1
+    mark_cells: int = 0
 
     def plot(self, index: int) -> Plot:
         """The `index`-th plot. Raises QuestionError for an unknown split or shares of unknown families."""
@@ -87,16 +95,25 @@ class PlotSource:
         return plot_row(plot, self, f"{self.split}-{self.seed}-{index}", questions or ["q2"], full)
 
     def dataset(self, start: int, stop: int) -> Dataset:
-        """A `datasets.Dataset` of rows start..stop-1 that renders when a row is read, so nothing is stored."""
+        """A `datasets.Dataset` of stop - start rows from `start` on that renders when a row is read."""
         from datasets import Dataset
 
-        indices = Dataset.from_dict({"index": list(range(start, stop))})
+        indices = Dataset.from_dict({"index": _order(start, stop, self.repeats)})
+        read = lru_cache(STRETCH)(self.row) if self.repeats > 1 else self.row
 
         def render_rows(batch: dict[str, Sequence[int]]) -> dict[str, list[Any]]:
-            rows = [self.row(index) for index in batch["index"]]
+            rows = [read(index) for index in batch["index"]]
             return {key: [row[key] for row in rows] for key in rows[0]}
 
         return indices.with_transform(render_rows)
+
+
+def _order(start: int, stop: int, repeats: int) -> list[int]:
+    """`stop` - `start` indices from `start` on, every stretch of them `repeats` times."""
+    if repeats == 1:
+        return list(range(start, stop))
+    stretches = range(start, stop, STRETCH)
+    return [k for first in stretches for _ in range(repeats) for k in range(first, first + STRETCH)][: stop - start]
 
 
 def plot_row(
@@ -114,11 +131,13 @@ def plot_row(
         scores = [panel.plot_type == "scatter" for panel in truth.panels]
         kept = scores.index(rng.random() < 0.8) if len(set(scores)) > 1 else rng.randrange(len(figures))
         truth, figures = dataclasses.replace(truth, panels=(truth.panels[kept],)), (figures[kept],)
+    side = source.direct_size if direct else None
     zoom = rng.uniform(max(1.0, source.direct_zoom / 2), source.direct_zoom) if direct else 1.0
-    images = [
-        _reduced(figure, source.direct_size, zoom) if direct and source.direct_size else render(figure, backend=backend)
-        for figure in figures
-    ]
+    images = [_reduced(figure, side, zoom) if side else render(figure, backend=backend) for figure in figures]
+    labels = {"experiment_type": truth.experiment_type, "reliability": truth.reliability, **truth.targets}
+    if source.mark_cells:
+        sizes = [_drawn_size(figure, side, zoom) if side else None for figure in figures]
+        labels["marks"] = [mark_grid(figure, source.mark_cells, size) for figure, size in zip(figures, sizes)]
     if full:
         questions = [rng.choice(QUESTIONS)]
     return {
@@ -127,16 +146,22 @@ def plot_row(
         "experiment_type": truth.experiment_type,
         "images": images,
         "messages": conversation(truth, questions, len(images), random.Random(plot.seed + 1) if full else None),
-        "labels": {"experiment_type": truth.experiment_type, "reliability": truth.reliability, **truth.targets},
+        "labels": labels,
     }
+
+
+def _drawn_size(figure: Figure, side: int, zoom: float) -> tuple[int, int]:
+    if zoom == 1.0:
+        return side, side
+    width, height = figure.style.figsize
+    stretch = math.sqrt(width / height)
+    return round(zoom * side * stretch), round(zoom * side / stretch)
 
 
 def _reduced(figure: Figure, side: int, zoom: float) -> Image:
     """`figure` drawn in its own shape on (zoom * side) squared pixels, then reduced to a square of `side`."""
+    drawn = render(figure, size=_drawn_size(figure, side, zoom))
     if zoom == 1.0:
-        return render(figure, size=(side, side))
-    width, height = figure.style.figsize
-    stretch = math.sqrt(width / height)
-    drawn = render(figure, size=(round(zoom * side * stretch), round(zoom * side / stretch)))
+        return drawn
     # Whole steps by means, the rest by cubics: faster than cubics alone.
     return drawn.resize((side, side), Resampling.BICUBIC, reducing_gap=1.1)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import Trainer
 
+from ..data.marks import CHANNELS
 from ..questions import ASSESSMENTS, get_family
 from .distributed import mean_over_processes
 from .guard import FiniteLoss
@@ -24,6 +27,8 @@ class WarmupHeads(nn.Module):
 
     The tokens of all images of a plot are pooled by `n_queries` learned attention queries, so the heads see where
     things are. Only the vision tower and the projector survive (they are the live modules of `model`).
+    With `mark_cells` every token also says what lies in its part of a grid of that many cells a side
+    (`data.marks`): the label of a whole figure teaches much more slowly to see a thin curve than its place does.
     `fit_weights` (assessment -> weight in the loss, 1 by default) help a rare assessment.
     """
 
@@ -37,6 +42,8 @@ class WarmupHeads(nn.Module):
         target_weight: float = 4.0,
         fit_weights: Mapping[Any, float] | None = None,
         n_queries: int = 4,
+        mark_cells: int = 0,
+        mark_weight: float = 1.0,
     ):
         super().__init__()
         self.vision_tower = model.model.vision_tower
@@ -53,6 +60,11 @@ class WarmupHeads(nn.Module):
         self.type_head = nn.Linear(n_queries * width, len(types))
         self.fit_head = nn.Linear(n_queries * width, len(ASSESSMENTS))
         self.target_head = nn.Linear(n_queries * width, len(targets)) if targets else None
+        self.mark_weight = mark_weight
+        self.mark_head = None
+        if mark_cells:
+            part = mark_cells // math.isqrt(model.config.tokens_per_tile)
+            self.mark_head = nn.Linear(width, len(CHANNELS) * part**2)
 
     def forward(
         self,
@@ -62,10 +74,12 @@ class WarmupHeads(nn.Module):
         fit_labels: torch.Tensor,
         target_values: torch.Tensor,
         target_mask: torch.Tensor,
+        marks: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """pixel_values (tiles, 3, H, W), plot_index (tiles,) -> loss and logits (plots, classes).
 
-        `target_values`, `target_mask` (plots, targets) hold the regressed facts and which of them a plot has.
+        `target_values`, `target_mask` (plots, targets) hold the regressed facts and which of them a plot has; `marks`
+        (tiles, 3, cells, cells) what is where.
         """
         tokens = self.norm(_tiles(self._features[0](pixel_values), len(pixel_values)))
         scores = torch.einsum("qd,tnd->tqn", self.queries, tokens)
@@ -82,7 +96,20 @@ class WarmupHeads(nn.Module):
         if self.target_head is not None:
             error = (self.target_head(pooled) - target_values).square() * target_mask
             loss = loss + self.target_weight * error.sum() / mean_over_processes(target_mask.sum()).clamp_min(1)
+        if self.mark_head is not None and marks is not None:
+            logits = mark_logits(self.mark_head(tokens), marks.shape[-1]).float()
+            errors = F.binary_cross_entropy_with_logits(logits, marks, reduction="none").mean((1, 2, 3))
+            tiles = mean_over_processes(errors.new_tensor(float(len(errors))))
+            loss = loss + self.mark_weight * errors.sum() / tiles
         return {"loss": loss, "type_logits": type_logits, "fit_logits": fit_logits}
+
+
+def mark_logits(states: torch.Tensor, cells: int) -> torch.Tensor:
+    """(tiles, tokens, 3 * part * part) -> (tiles, 3, cells, cells): every token's square of cells put in its place."""
+    side = math.isqrt(states.shape[1])
+    part = cells // side
+    squares = states.reshape(len(states), side, side, len(CHANNELS), part, part)
+    return squares.permute(0, 3, 1, 4, 2, 5).reshape(len(states), len(CHANNELS), cells, cells)
 
 
 def _tiles(features: Any, tiles: int) -> torch.Tensor:
@@ -108,7 +135,7 @@ class WarmupCollator:
         labels = [row["labels"] for row in rows]
         values = [[float(label.get(name, 0.0)) for name in self.targets] for label in labels]
         mask = [[float(name in label) for name in self.targets] for label in labels]
-        return {
+        batch = {
             "pixel_values": features["pixel_values"],
             "plot_index": torch.tensor(owners).repeat_interleave(torch.tensor(counts)),
             "type_labels": torch.tensor([self.types[label["experiment_type"]] for label in labels]),
@@ -116,6 +143,10 @@ class WarmupCollator:
             "target_values": torch.tensor(values),
             "target_mask": torch.tensor(mask),
         }
+        if "marks" in labels[0]:
+            grids = np.stack([grid for label in labels for grid in label["marks"]])
+            batch["marks"] = torch.from_numpy(grids).float()
+        return batch
 
 
 class WarmupTrainer(FiniteLoss, Trainer):
