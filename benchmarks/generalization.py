@@ -1,11 +1,12 @@
 """What does the vision tower know about looks and families that it has not seen, and how many plots does it need?
 
 Trains the tower of the `nano` recipe from scratch under throw-away heads for outcome (question 2) and fit assessment
-(question 4), once per row: with all plots of increasing number, without one look, without one family. Rows that leave
+(question 4), once per row: with plots of increasing number, without one look, without one family. Rows that leave
 something out are tested on exactly what was left out, beside the tower that saw everything (`control`) and the most
-frequent answer. Finished rows are kept in results/generalization.json and skipped when the command is repeated.
+frequent answer. All rows choose their plots from one pool that is drawn once and kept in memory, and every run sees
+each of its plots once. Finished rows are kept in results/generalization.json and skipped when the command is repeated.
 
-Run: python benchmarks/generalization.py [--only plots|looks|families] [--steps 200] [--seed 0]
+Run: python benchmarks/generalization.py [--only plots|looks|families] [--steps 150] [--seed 0] [--workers 1]
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import TrainingArguments, set_seed
 
 from riverone_hf.build.recipe import load_recipe
 from riverone_hf.build.run import commit, machine, versions
-from riverone_hf.build.stages import build_model
-from riverone_hf.calibration import SUPPORTED_FAMILIES, Plot
+from riverone_hf.build.stages import build_model, marks
+from riverone_hf.calibration import SUPPORTED_FAMILIES
 from riverone_hf.calibration.style import LOOKS
 from riverone_hf.data import DATA_VERSION, PlotSource
 from riverone_hf.data.calibration import plot_row
@@ -41,108 +43,138 @@ IMAGE_SIZE = 128
 TEST_PLOTS = 300
 CURVE = (1 / 8, 1 / 4, 1 / 2, 2)
 """Lengths of the runs of the curve, as multiples of the control's."""
+FAMILIES = tuple(SUPPORTED_FAMILIES)
 
 
 @dataclass(frozen=True)
-class Kept(torch.utils.data.Dataset):
-    """Rows of a source whose plot passes `keep`; the i-th row looks for its plot in a stretch of its own."""
+class Kept:
+    """One plot of the pool: what decides whether a row keeps it, and what the collator needs."""
+
+    family: str
+    look: str
+    row: dict[str, Any]
+
+
+Keep = Callable[[str, str], bool]
+"""(family, look) -> whether a plot is kept."""
+
+
+@dataclass(frozen=True)
+class Drawn(torch.utils.data.Dataset):
+    """The `length` plots of a pool from `first` on, reduced to the tile size."""
 
     source: PlotSource
-    keep: Callable[[Plot], bool]
+    first: int
     length: int
-    stretch: int = 4096
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        families = len(self.source.families)
-        for attempt in range(self.stretch):
-            # Steps of one round of families: the i-th row keeps its family, whatever is left out.
-            number = index + attempt * families * self.length
-            plot = self.source.plot(number)
-            if self.keep(plot):
-                row = plot_row(plot, self.source, str(number), ["q2"])
-                row["labels"] = row["labels"] | {"experiment_type": plot.truth.outcome}
-                return {"images": row["images"], "labels": row["labels"]}
-        raise ValueError(f"no plot of {self.source.families} passes the filter in {self.stretch} draws")
+    def __getitem__(self, index: int) -> Kept:
+        plot = self.source.plot(self.first + index)
+        row = plot_row(plot, self.source, str(self.first + index), ["q2"])
+        images = [image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE)) for image in row["images"]]
+        labels = {name: row["labels"][name] for name in ("reliability", "marks") if name in row["labels"]}
+        labels["experiment_type"] = plot.truth.outcome
+        return Kept(plot.truth.family, plot.figures[0].style.look, {"images": images, "labels": labels})
 
 
-class Without:
-    """True for plots of another look (a class, because worker processes must be able to receive it)."""
-
-    def __init__(self, look: str | None = None, only: str | None = None):
-        self.look, self.only = look, only
-
-    def __call__(self, plot: Plot) -> bool:
-        look = plot.figures[0].style.look
-        return look != self.look and self.only in (None, look)
+def pool(split: Any, seed: int, length: int, workers: int, mark_cells: int = 0) -> list[Kept]:
+    """Plots of all families in turn; 1 % by matplotlib in training, 10 % in tests."""
+    share, direct = (0.01, 0.95) if split == "train" else (0.1, 0.0)
+    drawn = Drawn(PlotSource(FAMILIES, seed, split, IMAGE_SIZE, direct, 4.0, share, mark_cells=mark_cells), 0, length)
+    return list(DataLoader(drawn, batch_size=None, num_workers=workers))
 
 
-def source(families: tuple[str, ...], split: Any, seed: int) -> PlotSource:
-    """Plots straight at the tile size, 1 % by matplotlib in training and half in tests."""
-    share = 0.01 if split == "train" else 0.5
-    return PlotSource(families, seed, split, direct_size=IMAGE_SIZE, direct_share=0.9, matplotlib_share=share)
+class Study:
+    """The pools, and what is trained and tested on them."""
 
+    def __init__(self, steps: int, seed: int, workers: int):
+        self.steps, self.seed = steps, seed
+        self.recipe = load_recipe("nano", [f"model.families=[{', '.join(FAMILIES)}]", f"model.seed={seed}"])
+        spec = self.recipe.warmup
+        assert spec is not None
+        assert spec.marks is not None
+        self.spec = spec
+        self.training = pool("train", seed, 2 * steps * BATCH, workers, spec.marks.cells)
+        # Enough for the rarest look and for every family.
+        self.tests = pool("test", 1, TEST_PLOTS * len(FAMILIES), workers)
 
-def train(families: tuple[str, ...], keep: Callable[[Plot], bool], steps: int, seed: int) -> tuple[Any, Any]:
-    """A tower trained from scratch on `steps` batches; returns the heads and their collator."""
-    changes = [f"model.families=[{', '.join(families)}]", f"model.seed={seed}", f"model.image.image_size={IMAGE_SIZE}"]
-    recipe = load_recipe("nano", [*changes, "model.tokenizer.plots=60"])
-    assert recipe.warmup is not None
-    model, processor = build_model(recipe)
-    model.model.vision_tower.set_attn_implementation("eager")
-    set_seed(seed + 1)
-    heads = WarmupHeads(model, OUTCOMES, [])
-    collator = WarmupCollator(processor, OUTCOMES, [])
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = WarmupTrainer(
-            model=heads,
-            args=TrainingArguments(
-                output_dir=folder,
-                max_steps=steps,
-                per_device_train_batch_size=BATCH,
-                learning_rate=recipe.warmup.learning_rate,
-                lr_scheduler_type="cosine",
-                warmup_steps=min(recipe.warmup.warmup_steps, steps // 5),
-                bf16=True,
-                use_cpu=not torch.cuda.is_available(),
-                dataloader_num_workers=1,
-                train_sampling_strategy="sequential",
-                remove_unused_columns=False,
-                save_strategy="no",
-                disable_tqdm=True,
-                report_to="none",
-                logging_steps=max(steps // 4, 1),
-                seed=seed,
-            ),
-            data_collator=collator,
-            train_dataset=Kept(source(families, "train", seed), keep, steps * BATCH),
-        )
-        trainer.muon_lr = recipe.warmup.muon_lr
-        trainer.train()
-    return heads.eval(), collator
+    def train(self, keep: Keep, steps: int) -> tuple[Any, Any]:
+        """A tower trained from scratch on `steps` batches of kept plots; returns the heads and their collator."""
+        kept = [plot.row for plot in self.training if keep(plot.family, plot.look)][: steps * BATCH]
+        if len(kept) < steps * BATCH:
+            raise ValueError(f"the pool has {len(kept)} such plots, {steps * BATCH} are needed: fewer steps")
+        model, processor = build_model(self.recipe)
+        model.model.vision_tower.set_attn_implementation(self.spec.vision_attention)
+        set_seed(self.seed + 1)
+        heads = WarmupHeads(model, OUTCOMES, [], **marks(self.spec, processor))
+        collator = WarmupCollator(processor, OUTCOMES, [])
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = WarmupTrainer(
+                model=heads,
+                args=TrainingArguments(
+                    output_dir=folder,
+                    max_steps=steps,
+                    per_device_train_batch_size=BATCH,
+                    learning_rate=self.spec.learning_rate,
+                    lr_scheduler_type="cosine",
+                    warmup_steps=min(self.spec.warmup_steps, steps // 5),
+                    bf16=self.spec.bf16,
+                    use_cpu=not torch.cuda.is_available(),
+                    train_sampling_strategy="sequential",
+                    remove_unused_columns=False,
+                    save_strategy="no",
+                    disable_tqdm=True,
+                    report_to="none",
+                    logging_steps=max(steps // 4, 1),
+                    seed=self.seed,
+                ),
+                data_collator=collator,
+                train_dataset=kept,  # type: ignore[arg-type]
+            )
+            trainer.muon_lr = self.spec.muon_lr
+            trainer.train()
+        return heads.eval(), collator
 
+    @torch.no_grad()
+    def test(self, heads: Any, collator: Any, keep: Keep, most: int = TEST_PLOTS) -> dict[str, Any]:
+        """Right outcomes (q2) and assessments (q4) in percent with 95 % intervals, and the share of the majority."""
+        rows = [plot.row for plot in self.tests if keep(plot.family, plot.look)][:most]
+        hits: Counter[str] = Counter()
+        labels: dict[str, Counter[int]] = {"q2": Counter(), "q4": Counter()}
+        for start in range(0, len(rows), BATCH):
+            batch = collator(rows[start : start + BATCH])
+            outputs = heads(**batch)
+            for question, name in (("q2", "type"), ("q4", "fit")):
+                hits[question] += int((outputs[f"{name}_logits"].argmax(-1) == batch[f"{name}_labels"]).sum())
+                labels[question].update(batch[f"{name}_labels"].tolist())
+        n = len(rows)
+        percent = {q: 100 * hits[q] / n for q in ("q2", "q4")}
+        return {
+            "n": n,
+            "scores": percent,
+            "ci95": {q: [100 * edge for edge in wilson(hits[q], n)] for q in percent},
+            "majority": {q: 100 * max(labels[q].values()) / n for q in percent},
+        }
 
-@torch.no_grad()
-def test(heads: Any, collator: Any, families: tuple[str, ...], keep: Callable[[Plot], bool], n: int) -> dict[str, Any]:
-    """Shares of right outcomes (q2) and assessments (q4) in percent with 95 % intervals, and the majority's share."""
-    rows = Kept(source(families, "test", 1), keep, n)
-    hits: Counter[str] = Counter()
-    labels: dict[str, Counter[int]] = {"q2": Counter(), "q4": Counter()}
-    for start in range(0, n, BATCH):
-        batch = collator([rows[index] for index in range(start, min(start + BATCH, n))])
-        outputs = heads(**batch)
-        for question, name in (("q2", "type"), ("q4", "fit")):
-            hits[question] += int((outputs[f"{name}_logits"].argmax(-1) == batch[f"{name}_labels"]).sum())
-            labels[question].update(batch[f"{name}_labels"].tolist())
-    percent = {q: 100 * hits[q] / n for q in ("q2", "q4")}
-    return {
-        "n": n,
-        "scores": percent,
-        "ci95": {q: [100 * edge for edge in wilson(hits[q], n)] for q in percent},
-        "majority": {q: 100 * max(labels[q].values()) / n for q in percent},
-    }
+    def run(self, kind: str, left_out: str | None) -> list[tuple[str, dict[str, Any]]]:
+        """Train once and test; the control is tested on every look and family as well. Pairs of (tested on, scores)."""
+        if kind == "looks":
+            trained = self.train(lambda family, look: look != left_out, self.steps)
+            return [(f"look {left_out}", self.test(*trained, lambda family, look: look == left_out))]
+        if kind == "families":
+            trained = self.train(lambda family, look: family != left_out, self.steps)
+            return [(f"family {left_out}", self.test(*trained, lambda family, look: family == left_out))]
+        length = self.steps if left_out is None else max(1, round(float(left_out) * self.steps))
+        trained = self.train(lambda family, look: True, length)
+        tests = [("all", self.test(*trained, lambda family, look: True, 3 * TEST_PLOTS))]
+        if kind == "control":
+            for name in LOOKS:
+                tests.append((f"look {name}", self.test(*trained, lambda family, look, name=name: look == name)))
+            for name in FAMILIES:
+                tests.append((f"family {name}", self.test(*trained, lambda family, look, name=name: family == name)))
+        return tests
 
 
 def rows_to_do(only: str | None) -> Iterator[tuple[str, str, str | None]]:
@@ -153,44 +185,29 @@ def rows_to_do(only: str | None) -> Iterator[tuple[str, str, str | None]]:
     if only in (None, "looks"):
         yield from ((f"without look {look}", "looks", look) for look in LOOKS)
     if only in (None, "families"):
-        yield from ((f"without family {family}", "families", family) for family in SUPPORTED_FAMILIES)
-
-
-def run_row(kind: str, left_out: str | None, steps: int, seed: int) -> list[tuple[str, dict[str, Any]]]:
-    """Train once and test; the control is tested on every look and family as well. Pairs of (tested on, scores)."""
-    every, everything = tuple(SUPPORTED_FAMILIES), Without()
-    n_all = TEST_PLOTS * 3
-    if kind == "looks":
-        trained = train(every, Without(look=left_out), steps, seed)
-        return [(f"look {left_out}", test(*trained, every, Without(only=left_out), TEST_PLOTS))]
-    if kind == "families":
-        trained = train(tuple(f for f in every if f != left_out), everything, steps, seed)
-        return [(f"family {left_out}", test(*trained, (str(left_out),), everything, TEST_PLOTS))]
-    length = steps if left_out is None else max(1, round(float(left_out) * steps))
-    trained = train(every, everything, length, seed)
-    tests = [("all", test(*trained, every, everything, n_all))]
-    if kind == "control":
-        tests += [(f"look {look}", test(*trained, every, Without(only=look), TEST_PLOTS)) for look in LOOKS]
-        tests += [(f"family {name}", test(*trained, (name,), everything, TEST_PLOTS)) for name in every]
-    return tests
+        yield from ((f"without family {family}", "families", family) for family in FAMILIES)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["plots", "looks", "families"])
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw the pool")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     content: dict[str, Any] = {"rows": []}
     if arguments.out.is_file():
         content = json.loads(arguments.out.read_text(encoding="utf-8"))
+    study: Study | None = None
     for name, kind, left_out in rows_to_do(arguments.only):
         key = {"name": name, "seed": arguments.seed, "control_steps": arguments.steps, "data_version": DATA_VERSION}
         if any(key.items() <= row.items() for row in content["rows"]):
             continue
+        if study is None:
+            study = Study(arguments.steps, arguments.seed, arguments.workers)
         began = time.monotonic()
-        tests = run_row(kind, left_out, arguments.steps, arguments.seed)
+        tests = study.run(kind, left_out)
         seconds = round(time.monotonic() - began, 1)
         common = key | {"batch_size": BATCH, "commit": commit(), "seconds": seconds}
         content["rows"] += [common | {"tested_on": tested_on} | scores for tested_on, scores in tests]

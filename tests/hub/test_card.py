@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from riverone_hf.data import DATA_VERSION
 from riverone_hf.errors import ModelFolderError
+from riverone_hf.evaluate import score_table
 from riverone_hf.hub.card import EXAMPLE_QUESTION, MARK, example_card, is_rendered, is_smoke, model_card
 from riverone_hf.questions import short_prompt
 
@@ -24,7 +26,7 @@ def metrics(name: str = "nano", command: str = "riverone build --recipe nano --o
         "machine": "a test machine",
         "versions": {"torch": "2"},
         "rows": [
-            {"name": name, "seed": 3, "scores": scores, "n": 811, "ci95": [84.1, 86.8], "data_version": "1"},
+            {"name": name, "seed": 3, "scores": scores, "n": 811, "ci95": [84.1, 86.8], "data_version": DATA_VERSION},
             {"name": f"{name}, blank image", "scores": floor, "n": 811, "ci95": None},
             {"name": "majority class of the family", "scores": floor, "n": 811, "ci95": None},
         ],
@@ -46,6 +48,17 @@ def test_numbers_come_from_metrics_json(folder: Path):
         assert stated in text
     assert 'revision = "tester/nano", "abc123"' in text
     assert "smoke" not in text
+
+
+def test_rows_of_an_older_simulator_are_called_stale(folder: Path):
+    old = metrics()
+    old["rows"][0]["data_version"] = "0"
+    (folder / "metrics.json").write_text(json.dumps(old))
+    said = f"(stale: data version 0, now {DATA_VERSION})"
+    assert f"| nano (seed 3) {said} |" in str(model_card(folder))
+    row = {"name": "nano", "n": 5, "scores": {}, "ci95": {}, "data_version": "0"}
+    assert f"| nano {said} |" in score_table([row])
+    assert "stale" not in score_table([row | {"data_version": DATA_VERSION}])
 
 
 def test_metadata_is_what_the_hub_reads(folder: Path):

@@ -45,8 +45,8 @@ def run_recipe(
         return out
     if world_size() > 1:
         raise BuildError(
-            "riverone build runs in one process. Remedy: run its stages one by one with torchrun and "
-            "`riverone train --recipe FILE`"
+            "riverone build starts its own processes (`processes` of a stage). Remedy: run it without torchrun, or its "
+            "stages one by one with torchrun and `riverone train --recipe FILE`"
         )
     check_mixtures(plan)
     state = claim_work(plan.fingerprint(), out, work, resume)

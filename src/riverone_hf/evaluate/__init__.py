@@ -9,7 +9,7 @@ from .benchmark import Benchmark, load_benchmark
 from .entry_scores import score_entry
 from .evaluation import Options, run_evaluation
 from .intervals import bootstrap_mean, wilson
-from .report import score_table
+from .report import score_table, stale
 from .scoring import SCORES, score_answers, score_q5_field
 from .simulated import evaluate_answers, model_answers
 
@@ -27,5 +27,6 @@ __all__ = [
     "score_entry",
     "score_q5_field",
     "score_table",
+    "stale",
     "wilson",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelFolderError
+from ..evaluate import stale
 from .folder import read_config, read_json, read_safetensors_header, weight_files
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def _results(results: Mapping[str, Any] | None, rows: list[Mapping[str, Any]]) -
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         seed = f" (seed {row['seed']})" if row.get("seed") is not None else ""
-        cells = [f"{row['name']}{seed}", *(_percent(row["scores"].get(key)) for key in columns)]
+        cells = [f"{row['name']}{seed}{stale(row)}", *(_percent(row["scores"].get(key)) for key in columns)]
         lines.append("| " + " | ".join([*cells, _interval(row.get("ci95")), str(row.get("n", "—"))]) + " |")
     stated = [
         (label, results.get(key)) for label, key in (("Command", "command"), ("Date", "date"), ("Machine", "machine"))
