@@ -19,6 +19,9 @@ from .generated_riverone import FreezingPreTrainedModel
 from .quantization_riverone import register as register_quantizer
 from .vision_riverone import RiverOneVisionModel, pixel_unshuffle
 
+# transformers 5.24 renamed `past_key_values` to `cache`, in arguments and outputs alike.
+CACHE_NAME = "cache" if hasattr(CausalLMOutputWithPast, "cache") else "past_key_values"
+
 
 @dataclass
 class RiverOneModelOutputWithPast(BaseModelOutputWithPast):
@@ -55,7 +58,7 @@ class RiverOnePreTrainedModel(FreezingPreTrainedModel):
     input_modalities = ["image", "text"]
     supports_gradient_checkpointing = True
     _no_split_modules = ["RiverOneVisionModel"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = [CACHE_NAME]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
@@ -151,10 +154,10 @@ class RiverOneModel(RiverOnePreTrainedModel):
                 )
         return mask.unsqueeze(-1).expand_as(inputs_embeds)
 
-    def _check_images_given(self, input_ids: torch.Tensor | None, past_key_values: Cache | None) -> None:
+    def _check_images_given(self, input_ids: torch.Tensor | None, cache: Cache | None) -> None:
         if input_ids is None or torch.compiler.is_compiling():
             return
-        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+        if cache is not None and cache.get_seq_length() > 0:
             return
         if bool((input_ids == self.config.image_token_id).any()):
             raise ValueError("The text holds image tokens but pixel_values is missing: pass the processor's output.")
@@ -166,8 +169,9 @@ class RiverOneModel(RiverOnePreTrainedModel):
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> RiverOneModelOutputWithPast:
         """Run the model.
@@ -176,9 +180,12 @@ class RiverOneModel(RiverOnePreTrainedModel):
             input_ids: (B, S); every image token id is replaced by one image feature, in order.
             pixel_values: (T, C, H, W), the tiles of all images of the batch, in order of appearance.
             attention_mask: (B, S) padding mask, or (B, 1, S, S) ready mask (additive, or bool with True = attend).
+            cache: keys and values of the positions before `input_ids`; grows in place.
+            past_key_values: the name of `cache` before transformers 5.24.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
+        cache = past_key_values if cache is None else cache
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
 
@@ -189,23 +196,22 @@ class RiverOneModel(RiverOnePreTrainedModel):
             mask = self.get_placeholder_mask(input_ids, inputs_embeds, image_features)
             inputs_embeds = inputs_embeds.masked_scatter(mask, image_features)  # type: ignore[assignment]
         else:
-            self._check_images_given(input_ids, past_key_values)
+            self._check_images_given(input_ids, cache)
 
         outputs = self.language_model(
             attention_mask=_prepared_mask(
                 attention_mask, inputs_embeds, self.language_model.config._attn_implementation
             ),
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
-            **{**kwargs, "return_dict": True},
+            **{**kwargs, CACHE_NAME: cache, "return_dict": True},
         )
         return RiverOneModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_features,
+            **{CACHE_NAME: outputs.get(CACHE_NAME)},
         )
 
 
@@ -245,10 +251,11 @@ class RiverOneForConditionalGeneration(RiverOnePreTrainedModel, GenerationMixin)
         pixel_values: torch.FloatTensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.LongTensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        past_key_values: Cache | None = None,
         **kwargs,
     ) -> RiverOneCausalLMOutputWithPast:
         """Arguments as in [`RiverOneModel.forward`].
@@ -263,7 +270,7 @@ class RiverOneForConditionalGeneration(RiverOnePreTrainedModel, GenerationMixin)
             pixel_values=pixel_values,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=past_key_values if cache is None else cache,
             inputs_embeds=inputs_embeds,
             **{**kwargs, "return_dict": True},
         )
@@ -282,17 +289,17 @@ class RiverOneForConditionalGeneration(RiverOnePreTrainedModel, GenerationMixin)
         return RiverOneCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
+            **{CACHE_NAME: outputs.get(CACHE_NAME)},
         )
 
-    def prepare_inputs_for_generation(  # type: ignore[override]
+    def prepare_inputs_for_generation(
         self, input_ids, pixel_values=None, is_first_iteration=False, use_cache=True, **kwargs
     ):
         """Pass `pixel_values` only while their tokens are not yet in the cache."""
-        inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
+        inputs = super().prepare_inputs_for_generation(
             input_ids, is_first_iteration=is_first_iteration, use_cache=use_cache, **kwargs
         )
         if is_first_iteration or not use_cache:

@@ -122,7 +122,8 @@ def decoder_call(model: nn.Module, decoder: nn.Module, batch: Batch) -> dict[str
         model(**{**batch, "use_cache": False})
     if not seen:
         raise CompressError(f"{type(model).__name__} did not run {type(decoder).__name__} on a calibration batch")
-    seen.pop("past_key_values", None)
+    for name in ("cache", "past_key_values"):  # the name since transformers 5.24, and before
+        seen.pop(name, None)
     return {**seen, "use_cache": False}
 
 

@@ -181,7 +181,7 @@ class RiverOneConfig(PreTrainedConfig):
 
     model_type = "riverone"
     sub_configs = {"vision_config": RiverOneVisionConfig, "text_config": AutoConfig}
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]  # the name since transformers 5.24, and before
 
     vision_config: Any = None
     text_config: Any = None

@@ -131,7 +131,7 @@ class Answerer:
         cache = DynamicCache(config=self.model.config.get_text_config())
         mask = inputs["attention_mask"]
         inputs["position_ids"] = _positions(mask)
-        self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self.model(**inputs, cache=cache, use_cache=True, logits_to_keep=1)
         return _State(cache, mask)
 
     def _extend(self, state: _State, rows: list[list[int]], keep: int = 0) -> Tensor:
@@ -145,7 +145,7 @@ class Answerer:
             input_ids=ids,
             attention_mask=state.mask,
             position_ids=_positions(state.mask)[:, -width:],
-            past_key_values=state.cache,
+            cache=state.cache,
             use_cache=True,
             logits_to_keep=keep,
         )

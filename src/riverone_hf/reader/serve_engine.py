@@ -203,7 +203,7 @@ class Engine:
                 input_ids=ids,
                 attention_mask=mask,
                 pixel_values=pixels,
-                past_key_values=cache,
+                cache=cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
