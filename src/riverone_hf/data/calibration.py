@@ -28,7 +28,7 @@ DATA_VERSION = "2"
 """Raised whenever the simulator's draws change; scores of different versions are not compared."""
 SPLITS = ("train", "validation", "test")
 ALL_QUESTIONS = (IDENTIFY, *QUESTIONS)
-STRETCH = 1024
+STRETCH = 8192
 """Rows that are kept in memory until they have been served `repeats` times."""
 
 
