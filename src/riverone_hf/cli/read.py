@@ -46,6 +46,7 @@ def read(
     if jsonl is not None:
         _check_target(jsonl)
     from riverone_hf.hub.card import is_smoke
+    from riverone_hf.questions import FAMILIES
     from riverone_hf.reader.jsonl import written_lines
     from riverone_hf.reader.reader import PlotReader
 
@@ -56,11 +57,11 @@ def read(
         typer.echo("note: this model was built by the smoke recipe. smoke: not for use.", err=True)
     if model == EMBEDDED:
         # Nobody chose this model, so nobody knows what it has never seen.
-        typer.echo(
-            f"note: the model inside the package knows {', '.join(reader.families)}. "
-            "A figure of another experiment is taken for one of these.",
-            err=True,
-        )
+        known = set(reader.families)
+        every = known == set(FAMILIES)
+        names = f"the {len(known)} experiment families of QCalEval" if every else ", ".join(sorted(known))
+        told = f"note: the model inside the package knows {names}. Any other experiment is taken for one of these."
+        typer.echo(told, err=True)
     verdicts: list[Verdict] = []
     with written_lines(jsonl) as write:
         for verdict in _progress(reader.read_many(rows, batch_size=batch_size), len(rows)):
