@@ -71,7 +71,7 @@ def test_one_circuit_call_per_weight_and_step(monkeypatch):
 
 def test_gradient_checkpointing_gives_the_same_gradients():
     plain, saving = attach(shared_model(), QGPConfig()), attach(shared_model(), QGPConfig())
-    saving.model.vision_tower.gradient_checkpointing_enable()
+    saving.model.vision_tower.activation_checkpointing_enable()
     for model in (plain, saving):
         model.train()
         features(model).square().mean().backward()
