@@ -45,7 +45,7 @@ def quantize(
     overrides: Mapping[str, AdditiveScheme | str] | None = None,
     include: Iterable[str] = (),
     exclude: str | None = None,
-    share: str | None = None,
+    share: str | Mapping[str, str] | None = None,
     preset: str = "default",
     tune_steps: int = 0,
     work: str | Path | None = None,
@@ -63,7 +63,8 @@ def quantize(
         overrides: regular expression over module names -> another scheme, or "none"; the first match wins.
         include: "vision", "projector": code these too.
         exclude: regular expression of names to leave as they are.
-        share: regular expression: like-named Linears of all layers that match it have one set of codebooks.
+        share: regular expression: like-named Linears of all layers that match it have one set of codebooks. Or a name
+            per set -> regular expression: all Linears that match have that one set.
         preset: "quick", "default" or "high".
         tune_steps: steps that tune codebooks and scales of each finished block on its output; 0 leaves it out.
         work: folder that keeps finished Linears; the same call goes on from there. Default: a temporary one.
@@ -106,7 +107,7 @@ def compress_folder(
     overrides: Mapping[str, AdditiveScheme | str] | None = None,
     include: Iterable[str] = (),
     exclude: str | None = None,
-    share: str | None = None,
+    share: str | Mapping[str, str] | None = None,
     preset: str = "default",
     tune_steps: int = 0,
     samples: int = 128,
