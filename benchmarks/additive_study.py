@@ -2,8 +2,8 @@
 
 For every base checkpoint (one per seed): schemes from about 1 to 4 bits per weight with and without PV-Tuning, rivals
 of about equal bytes with the same tuning (round-to-nearest, GPTQ, HQQ, a narrower dense model), and the uncompressed
-model given the same extra steps. All rows see the same plots in the same order; the vision tower and the projector stay as
-they are. Bits per weight are all bytes of the language model's Linears (codes, codebooks, scales, zero points) over the
+model given the same extra steps. All rows see the same plots in the same order; vision tower and projector never
+change. Bits per weight are all bytes of the language model's Linears (codes, codebooks, scales, zero points) over the
 number of weights that these Linears have uncompressed. A finished (row, seed) pair is a file in --work and is skipped.
 
 Run: python benchmarks/additive_study.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR [--out results/additive.json]
@@ -20,6 +20,7 @@ import functools
 import json
 import re
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -37,6 +38,7 @@ from riverone_hf import additive
 from riverone_hf.additive.targets import make_plan
 from riverone_hf.additive.trainable import TrainableLinear
 from riverone_hf.data import DATA_VERSION
+from riverone_hf.model.int8_riverone import int8_tables
 from riverone_hf.model.quantization_riverone import SHARED, coded_layers
 from riverone_hf.reader.loading import load_model
 
@@ -87,6 +89,7 @@ def rows() -> list[Row]:
         ("1x8g8 shared", "1x8g8", {"share": ALL}),
         ("2x5g8 shared, attention 2x6g8", "2x5g8", {"share": ALL, "overrides": {ATTENTION: "2x6g8"}}),
         ("2x8g8 shared", "2x8g8", {"share": ALL}),
+        ("2x8g8 shared, 8-bit embeddings", "2x8g8", {"share": ALL, "embeddings": "int8"}),
         ("2x4g4 per matrix", "2x4g4", {}),
         ("2x6g4 shared", "2x6g4", {"share": ALL}),
         ("2x8g4 shared", "2x8g4", {"share": ALL}),
@@ -142,16 +145,19 @@ class Study:
 
     def run(self, row: Row) -> dict[str, Any]:
         """Make the model, tune it if the row wants it, and measure it."""
+        lessons = self.lessons if row.tuned else None  # made once, so no part of this row's time
+        began = time.monotonic()
         set_seed(self.seed)
         model, trained, losses = row.make(self), 0, []
-        if row.tuned:
+        if lessons is not None:
             trained, losses = self.tune(model)
-        return self.measure(row.name, model, self.tuning.steps if row.tuned else 0, trained, losses)
+        made = self.measure(row.name, model, self.tuning.steps if row.tuned else 0, trained, losses)
+        return {**made, "seconds": round(time.monotonic() - began, 1)}
 
     def tune(self, model: Any, pv: additive.PVConfig = PV) -> tuple[int, list[dict[str, float]]]:
         """Tune the language model in place; (number of trained parameters, losses on the way)."""
-        callbacks = [additive.PVTuning(model, pv, others=True)] if coded_layers(model) else []
         model.requires_grad_(True)
+        callbacks = [additive.PVTuning(model, pv, others=True)] if coded_layers(model) else []
         for part in (model.model.vision_tower, model.model.multi_modal_projector):
             part.requires_grad_(False)
         # Made while the tower still encodes images.
@@ -242,7 +248,8 @@ def stored_bytes(model: Any) -> tuple[float, float]:
         weights = sum(target.weights for target in make_plan(model, "1x1g1").targets)
         linears = STORED * weights
     coding = {id(p) for p in coding_parameters(model)}
-    return linears, STORED * (sum(p.numel() for p in model.parameters() if id(p) not in coding) - weights)
+    rest = STORED * (sum(p.numel() for p in model.parameters() if id(p) not in coding) - weights)
+    return linears, rest + sum(table.codes.nbytes for table in int8_tables(model).values())
 
 
 def coding_parameters(model: Any) -> list[nn.Parameter]:
@@ -258,15 +265,17 @@ def coding_parameters(model: Any) -> list[nn.Parameter]:
 def logical_parameters(model: Any) -> int:
     """Weights that the model computes with."""
     sizes = [layer.in_features * layer.out_features for layer in coded_layers(model).values()]
+    sizes += [table.codes.numel() for table in int8_tables(model).values()]
     sizes += [module.latent.numel() for module in model.modules() if isinstance(module, ScalarLinear)]
     coding = {id(p) for p in coding_parameters(model)}
+    coding |= {id(table.scales) for table in int8_tables(model).values()}
     return sum(sizes) + sum(p.numel() for p in model.parameters() if id(p) not in coding)
 
 
 @torch.no_grad()
 def round_uncoded(model: Any) -> None:
     """Everything that is not coded, as bfloat16 would hold it."""
-    coding = {id(p) for p in coding_parameters(model)}
+    coding = {id(p) for p in coding_parameters(model)} | {id(t.scales) for t in int8_tables(model).values()}
     for parameter in model.parameters():
         if id(parameter) not in coding:
             parameter.copy_(parameter.to(torch.bfloat16))

@@ -121,7 +121,8 @@ def run_rows(
         except left_out as error:
             print(f"{name}: left out ({' '.join(str(error).split())[:200]})", file=sys.stderr)
             continue
-        row["seconds"] = round(time.monotonic() - start, 1)
+        # What serves all rows of a base may be made on the way to one of them, which then gives its own time.
+        row.setdefault("seconds", round(time.monotonic() - start, 1))
         write(arguments.work / "rows" / f"{slug(name)}-{seed}.json", {**row, "settings": settings})
         slow = "  SLOWER THAN 4 MINUTES" if row["seconds"] > SECONDS else ""
         print(f"{name} seed {seed}: mean {row['scores']['mean']:.2f} in {row['seconds']:.0f} s{slow}", flush=True)

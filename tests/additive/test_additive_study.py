@@ -137,6 +137,20 @@ def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
     assert dense["bytes"] < base["bytes"] and dense["logical_params"] < base["logical_params"]
     assert {row["name"] for row in first["summary"]} == set(by_name)
     assert next(row for row in first["summary"] if row["name"] == "reference")["keeps"]["ratio"] == pytest.approx(1)
+    plot = importlib.import_module("additive_plot")
+    lines = plot.curves(first)
+    assert set(lines) == {
+        ("codebooks (ours)", False),
+        ("codebooks (ours)", True),
+        ("GPTQ", True),
+        ("round to nearest", False),
+        ("narrower dense model", True),
+    }
+    ((bits, mean, low, high),) = lines["GPTQ", True]
+    gptq = by_name["gptq 3 bits, tuned"]
+    assert (bits, mean, [low, high]) == (gptq["bits_per_weight"], gptq["scores"]["mean"], gptq["ci95"]["mean"])
+    plot.draw(first, tmp_path / "img" / "additive.png")
+    assert (tmp_path / "img" / "additive.png").stat().st_size > 10_000
     study.main()
     assert capsys.readouterr().out == ""
     assert json.loads(out.read_text())["rows"] == first["rows"]
