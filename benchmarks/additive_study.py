@@ -7,8 +7,11 @@ change. Bits per weight are all bytes of the language model's Linears (codes, co
 number of weights that these Linears have uncompressed. A finished (row, seed) pair is a file in --work and is skipped.
 
 Run: python benchmarks/additive_study.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR [--out results/additive.json]
-     [--rows 'REGEX'] [--plots 800] [--steps N] [--minutes 20] [--threads 2] [--list]
+     [--rows 'REGEX'] [--plots 800] [--minutes 20] [--threads 2] [--list]
+     python benchmarks/additive_study.py ... --split validation --out FILE --set steps=80 --set fraction=0.03
      python benchmarks/additive_plot.py    # docs/img/additive.png
+
+The second form tries other settings (fields of `Tuning` and of `additive.PVConfig`) on validation plots.
 """
 
 from __future__ import annotations
@@ -51,14 +54,14 @@ STORED = 2
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """The same for every tuned row; learning rates of AdamW by what is trained, chosen on validation plots.
+    """The same for every tuned row; learning rates of AdamW by what is trained.
 
     share: of the divergence from the uncompressed model in the loss, the rest is the task's. latent: weights behind
     whole numbers (`ScalarLinear`). text: everything of the language model that is not coded.
     """
 
     steps: int = 300
-    batch: int = 24
+    batch: int = 12
     warmup: int = 10
     share: float = 0.5
     codebooks: float = 1e-3
@@ -66,10 +69,11 @@ class Tuning:
     latent: float = 1e-3
     text: float = 1e-3
     calibration: int = 128
-    held_out: int = 10
+    held_out: int = 20
 
 
-PV = additive.PVConfig()
+# Codebooks, scales and codes move in every step: the best of six forms on a toy language model (docs/log.md).
+PV = additive.PVConfig(p_steps=0, v_steps=1, layers_per_step=28)
 PRESET = "high"
 
 
@@ -109,12 +113,12 @@ def rows() -> list[Row]:
 class Study:
     """All rows of one base checkpoint."""
 
-    def __init__(self, tuning: Tuning, seed: int, folder: str, test: Plots):
-        self.tuning, self.seed, self.test = tuning, seed, test
+    def __init__(self, tuning: Tuning, pv: additive.PVConfig, seed: int, folder: str, test: Plots, split: str = "test"):
+        self.tuning, self.pv, self.seed, self.test = tuning, pv, seed, test
         self.model, self.processor = load_model(folder, device="cpu")
         plots = functools.partial(PackedPlots, self.model, self.processor)
         self.calibration = plots(2000 + seed, "train", tuning.calibration, 1).inputs()
-        self.held_out = plots(3, "test", tuning.held_out, tuning.batch).inputs(labels=True)
+        self.held_out = plots(3, split, tuning.held_out, tuning.batch).inputs(labels=True)
         self.weights = sum(target.weights for target in make_plan(self.model, "1x1g1").targets)
 
     @functools.cached_property
@@ -154,10 +158,10 @@ class Study:
         made = self.measure(row.name, model, self.tuning.steps if row.tuned else 0, trained, losses)
         return {**made, "seconds": round(time.monotonic() - began, 1)}
 
-    def tune(self, model: Any, pv: additive.PVConfig = PV) -> tuple[int, list[dict[str, float]]]:
+    def tune(self, model: Any) -> tuple[int, list[dict[str, float]]]:
         """Tune the language model in place; (number of trained parameters, losses on the way)."""
         model.requires_grad_(True)
-        callbacks = [additive.PVTuning(model, pv, others=True)] if coded_layers(model) else []
+        callbacks = [additive.PVTuning(model, self.pv, others=True)] if coded_layers(model) else []
         for part in (model.model.vision_tower, model.model.multi_modal_projector):
             part.requires_grad_(False)
         # Made while the tower still encodes images.
@@ -310,14 +314,31 @@ def publish(arguments: argparse.Namespace, settings: int) -> None:
     found = finished(arguments.work, settings)
     plots = {(row["name"], row["seed"]): row["per_plot"] for row in found}
     command = "python benchmarks/additive_study.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR"
-    command += f" --steps {arguments.steps}" if arguments.steps else ""
+    command += f" --split {arguments.split}" if arguments.split != "test" else ""
+    command += "".join(f" --set {text}" for text in arguments.set)
     kept = summary(found, plots, "reference")
     write(arguments.out, results(command, found, summary=kept, contested=contested(found)))
 
 
+def changed(texts: list[str]) -> tuple[Tuning, additive.PVConfig]:
+    """The study's settings with changes of the form NAME=VALUE. Raises SystemExit for names that are none of them."""
+    parts: list[Any] = [Tuning(), PV]
+    for text in texts:
+        name, _, value = text.partition("=")
+        index = next((i for i, part in enumerate(parts) if hasattr(part, name)), None)
+        if index is None:
+            names = [field.name for part in parts for field in dataclasses.fields(part)]
+            raise SystemExit(f"--set {text}: got {name!r}, expected one of {', '.join(names)}")
+        parts[index] = dataclasses.replace(parts[index], **{name: json.loads(value)})
+    return parts[0], parts[1]
+
+
 def main() -> None:
     parser = study_parser(__doc__.splitlines()[0], "results/additive.json")
-    parser.add_argument("--steps", type=int, default=0, help="tuning steps, instead of the study's")
+    parser.add_argument(
+        "--split", default="test", choices=("validation", "test"), help="validation: to choose settings"
+    )
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another setting; repeatable")
     arguments = parser.parse_args()
     every = {row.name: row for row in rows()}
     if arguments.list:
@@ -326,16 +347,22 @@ def main() -> None:
     bases = bases_of(parser, arguments)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    tuning = dataclasses.replace(Tuning(), **({"steps": arguments.steps} if arguments.steps else {}))
-    key = json.dumps([dataclasses.asdict(tuning), dataclasses.asdict(PV), arguments.plots, DATA_VERSION])
+    if arguments.split != "test" and arguments.out == parser.get_default("out"):
+        parser.error("scores on validation plots are no results: name another --out")
+    tuning, pv = changed(arguments.set)
+    key = json.dumps(
+        [dataclasses.asdict(tuning), dataclasses.asdict(pv), arguments.plots, arguments.split, DATA_VERSION]
+    )
     studies: dict[int, Study] = {}
 
     def make(name: str, seed: int) -> dict[str, Any]:
         if seed not in studies:
             families = tuple(load_model(bases[seed], device="cpu")[0].config.families)
-            test = next((study.test for study in studies.values()), None) or Plots(families, arguments.plots, "test")
+            test = next((study.test for study in studies.values()), None) or Plots(
+                families, arguments.plots, arguments.split
+            )
             studies.clear()
-            studies[seed] = Study(tuning, seed, bases[seed], test)
+            studies[seed] = Study(tuning, pv, seed, bases[seed], test, arguments.split)
         study = studies[seed]
         return study.measure("base", study.model, 0, 0) if name == "base" else study.run(every[name])
 

@@ -86,6 +86,20 @@ def test_every_row_is_listed(study):
             assert row.tuned and row.name.removesuffix(", PV") in names
 
 
+def test_settings_are_changed_by_name(study, monkeypatch, capsys):
+    tuning, pv = study.changed(["steps=7", "fraction=0.03", "trust=null", "text=1e-4"])
+    assert (tuning.steps, tuning.text, pv.fraction, pv.trust) == (7, 1e-4, 0.03, None)
+    assert study.changed([]) == (study.Tuning(), study.PV)
+    with pytest.raises(SystemExit, match="got 'speed', expected one of steps, batch"):
+        study.changed(["speed=1"])
+    # What was chosen on validation plots never lands among the results.
+    words = ["additive_study.py", "--base", "0=nowhere", "--work", "nowhere", "--split", "validation"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        study.main()
+    assert "name another --out" in capsys.readouterr().err
+
+
 def test_rivals_meet_our_largest_row_that_is_no_larger(study):
     def row(name, bits, mean):
         plots = [mean + index % 5 for index in range(40)]
@@ -105,7 +119,7 @@ def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
     out = tmp_path / "results" / "additive.json"
     rows = "reference|2x4g4 per matrix|2x8g4 shared, PV|gptq 3 bits, tuned|rtn 2 bits$|hqq 2 bits$|dense.*3 bits"
     command = ["additive_study.py", "--base", f"0={tmp_path / 'base'}", "--work", str(tmp_path / "work")]
-    command += ["--out", str(out), "--plots", "2", "--steps", "2", "--rows", rows]
+    command += ["--out", str(out), "--plots", "2", "--set", "steps=2", "--rows", rows]
     pieces = importlib.import_module("study")
     # Answers of a random model are long; what they say does not matter here.
     monkeypatch.setattr(pieces, "ASKED", ("q2",))
