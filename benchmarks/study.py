@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,29 +22,48 @@ from riverone_hf.reader.generate import Answerer
 
 ASKED = ("q1", "q2", "q4", "q5", "q6")
 SECONDS = 240
-"""A row that takes longer is told."""
+"""A row of a study that starts from base checkpoints takes no longer."""
 
 
 class Plots:
     """A fixed set of simulated plots of one split, and a model's scores on it (0..100 per plot)."""
 
     def __init__(self, families: tuple[str, ...], count: int, split: Any):
-        source = PlotSource(families, seed=1, split=split, matplotlib_share=0.5)
-        rows = [source.row(index) for index in range(count)]
+        self.source = PlotSource(families, seed=1, split=split, matplotlib_share=0.5)
+        rows = [self.source.row(index) for index in range(count)]
         self.families, self.images = [row["family"] for row in rows], [row["images"] for row in rows]
-        self.references = [write_answers(source.plot(index).truth) for index in range(count)]
+        self.references = [write_answers(self.source.plot(index).truth) for index in range(count)]
 
-    def score(self, model: Any, processor: Any) -> tuple[dict[str, Any], list[float]]:
-        """Contract fields `scores` and `ci95`, and the mean score of every plot."""
-        answers = model_answers(Answerer(model, processor), self.families, self.images, ASKED, 24)
+    def answers(self, model: Any, processor: Any) -> list[dict[str, str]]:
+        """The model's free answers to the short prompts."""
+        return model_answers(Answerer(model, processor), self.families, self.images, ASKED, 24)
+
+    def scored(self, answers: Sequence[Mapping[str, str]]) -> tuple[dict[str, Any], list[float]]:
+        """Contract fields `scores` and `ci95` of answers to all plots, and the mean score of every plot."""
         table = zip(self.families, answers, self.references, strict=True)
         each = [100 * mean_score(score_answers(*row)) for row in table]
         return evaluate_answers(self.families, answers, self.references), each
 
+    def score(self, model: Any, processor: Any) -> tuple[dict[str, Any], list[float]]:
+        """`scored` of the model's answers."""
+        return self.scored(self.answers(model, processor))
+
+    def first(self, count: int) -> Plots:
+        """Only the first `count` plots."""
+        fewer = copy.copy(self)
+        for part in ("families", "images", "references"):
+            setattr(fewer, part, getattr(self, part)[:count])
+        return fewer
+
     def row(self, name: str, seed: int, model: Any, processor: Any, **sizes: Any) -> dict[str, Any]:
         """A results row; `sizes` are the contract's steps, trained_params, logical_params, bytes and others."""
         began = time.monotonic()
-        scores, each = self.score(model.eval(), processor)
+        row = self.row_of(name, seed, self.answers(model.eval(), processor), **sizes)
+        return {**row, "evaluation_seconds": round(time.monotonic() - began, 1)}
+
+    def row_of(self, name: str, seed: int, answers: Sequence[Mapping[str, str]], **sizes: Any) -> dict[str, Any]:
+        """The same from answers that were given already."""
+        scores, each = self.scored(answers)
         return {
             "name": name,
             "seed": seed,
@@ -51,7 +71,6 @@ class Plots:
             "commit": commit(),
             "data_version": DATA_VERSION,
             **sizes,
-            "evaluation_seconds": round(time.monotonic() - began, 1),
             **scores,
             "per_plot": [round(score, 2) for score in each],
         }
@@ -104,10 +123,12 @@ def run_rows(
     arguments: argparse.Namespace,
     settings: int,
     publish: Callable[[], None],
+    limit: float = SECONDS,
 ) -> None:
     """Make every (row name, seed) that is not finished, write it as a file and publish all after each.
 
-    A row whose `make` raises one of `left_out` is told on stderr and passed over.
+    A row whose `make` raises one of `left_out` is told on stderr and passed over; one that takes more than `limit`
+    seconds is told.
     """
     began = time.monotonic()
     for name, seed in jobs:
@@ -124,7 +145,7 @@ def run_rows(
         # What serves all rows of a base may be made on the way to one of them, which then gives its own time.
         row.setdefault("seconds", round(time.monotonic() - start, 1))
         write(arguments.work / "rows" / f"{slug(name)}-{seed}.json", {**row, "settings": settings})
-        slow = "  SLOWER THAN 4 MINUTES" if row["seconds"] > SECONDS else ""
+        slow = f"  SLOWER THAN {limit / 60:.0f} MINUTES" if row["seconds"] > limit else ""
         print(f"{name} seed {seed}: mean {row['scores']['mean']:.2f} in {row['seconds']:.0f} s{slow}", flush=True)
         publish()
     publish()

@@ -285,7 +285,8 @@ class AdditiveQuantizer(HfQuantizer):
 
     @property
     def is_trainable(self):
-        return False
+        # Adapters beside the codes; transformers refuses to train the model without any in any case.
+        return True
 
 
 def register() -> None:
