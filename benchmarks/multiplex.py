@@ -18,10 +18,7 @@ import dataclasses
 import json
 import re
 import shutil
-import sys
-import time
 import zlib
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +26,14 @@ import numpy as np
 import torch
 from paired import holm, paired_difference, summary
 from pydantic import ValidationError
+from study import Plots, bases_of, finished, results, run_rows, slug, study_parser, write
 from transformers import set_seed
 
 from riverone_hf import multiplex, qgp
 from riverone_hf.build import CompressVisionSpec, PlotBatches, load_compress_spec
-from riverone_hf.build.run import commit, machine, versions
 from riverone_hf.data import DATA_VERSION, PlotSource
-from riverone_hf.evaluate import evaluate_answers, model_answers, score_answers
-from riverone_hf.evaluate.report import mean_score
-from riverone_hf.questions import write_answers
-from riverone_hf.reader.generate import Answerer
 from riverone_hf.reader.loading import load_model
 
-ASKED = ("q1", "q2", "q4", "q5", "q6")
 FRACTIONS = {"1/2": 1 / 2, "1/3": 1 / 3}
 REST = ("transforms", "norms", "blocks")
 """What trains beside q/k/v in every row from 'shared weights' on."""
@@ -52,7 +44,6 @@ CLASSICAL = {
     "LoRA, frozen factors": {"method": "lora", "frozen_factors": True},
 }
 """Classical generators that can be sized to the circuit's number of trained parameters."""
-SECONDS = 240
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,23 +84,6 @@ def methods() -> list[Method]:
         Method("control: blocks dropped", (*REST, "qkv"), kind="drop"),
         Method("control: small tower from scratch", (*REST, "qkv"), kind="scratch"),
     ]
-
-
-class Plots:
-    """A fixed set of simulated plots of one split, and a model's scores on it (0..100 per plot)."""
-
-    def __init__(self, families: tuple[str, ...], count: int, split: Any):
-        source = PlotSource(families, seed=1, split=split, matplotlib_share=0.5)
-        rows = [source.row(index) for index in range(count)]
-        self.families, self.images = [row["family"] for row in rows], [row["images"] for row in rows]
-        self.references = [write_answers(source.plot(index).truth) for index in range(count)]
-
-    def score(self, model: Any, processor: Any) -> tuple[dict[str, Any], list[float]]:
-        """Contract fields `scores` and `ci95`, and the mean score of every plot."""
-        answers = model_answers(Answerer(model, processor), self.families, self.images, ASKED, 24)
-        table = zip(self.families, answers, self.references, strict=True)
-        each = [100 * mean_score(score_answers(*row)) for row in table]
-        return evaluate_answers(self.families, answers, self.references), each
 
 
 class Study:
@@ -222,26 +196,20 @@ class Study:
         return config
 
     def _row(self, name: str, model: Any, steps: int, trained: int) -> dict[str, Any]:
-        began = time.monotonic()
-        scores, each = self.test.score(model.eval(), self.processor)
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         logical = logical_parameters(model)
-        return {
-            "name": name,
-            "seed": self.seed,
-            "n": len(each),
-            "commit": commit(),
-            "data_version": DATA_VERSION,
-            "steps": steps,
-            "trained_params": trained,
-            "logical_params": logical,
-            "bytes": size,
-            "bits_per_weight": 8 * size / logical,
-            "vision": multiplex.stored_size(model),
-            "evaluation_seconds": round(time.monotonic() - began, 1),
-            **scores,
-            "per_plot": [round(score, 2) for score in each],
-        }
+        return self.test.row(
+            name,
+            self.seed,
+            model,
+            self.processor,
+            steps=steps,
+            trained_params=trained,
+            logical_params=logical,
+            bytes=size,
+            bits_per_weight=8 * size / logical,
+            vision=multiplex.stored_size(model),
+        )
 
 
 def logical_parameters(model: Any) -> int:
@@ -252,25 +220,6 @@ def logical_parameters(model: Any) -> int:
         for index, module in enumerate(stored):
             total += (uses.count(index) - 1) * sum(p.numel() for p in module.parameters())
     return total
-
-
-def slug(name: str) -> str:
-    """A file name for a row."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def write(path: Path, content: Any) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def finished(work: Path, settings: int) -> list[dict[str, Any]]:
-    """Rows that are done under these settings."""
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / "rows").glob("*.json"))]
-    return [row for row in rows if row["settings"] == settings]
 
 
 def contested(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -301,31 +250,23 @@ def best_classical(rows: list[dict[str, Any]], fraction: str) -> str | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--base", action="append", required=True, help="SEED=FOLDER of a base checkpoint; repeatable")
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("results/multiplex.json"))
-    parser.add_argument("--recipe", type=Path, default=None, help="settings; default recipes/multiplex")
-    parser.add_argument("--rows", default="", help="regular expression of row names")
-    parser.add_argument("--plots", type=int, default=800)
+    parser = study_parser(__doc__.splitlines()[0], "results/multiplex.json")
     parser.add_argument("--validation", type=int, default=400)
+    parser.add_argument("--recipe", type=Path, default=None, help="settings; default recipes/multiplex")
     parser.add_argument("--steps", type=int, default=0, help="instead of the recipe's")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--minutes", type=float, default=1e9, help="begin no row after that")
-    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--contested", action="store_true", help="seeds 0-9 of qgp and the best classical method")
-    parser.add_argument("--list", action="store_true", help="print the rows and stop")
     arguments = parser.parse_args()
     names = ["base", *(f"{fraction} {method.name}" for fraction in FRACTIONS for method in methods())]
     if arguments.list:
         print("\n".join(names))
         return
+    bases = bases_of(parser, arguments)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    bases = {int(seed): folder for seed, _, folder in (text.partition("=") for text in arguments.base)}
     spec = load_compress_spec(arguments.recipe)
     key = json.dumps([spec.model_dump(), arguments.steps, arguments.batch_size, arguments.plots, DATA_VERSION])
-    settings, began = zlib.crc32(key.encode()), time.monotonic()
+    settings = zlib.crc32(key.encode())
     wanted = {name for name in names if re.search(arguments.rows, name)}
     seeds = sorted(bases)
     if arguments.contested:
@@ -334,34 +275,21 @@ def main() -> None:
         wanted = {name for fraction, name in best.items() if name} | {f"{f} qgp" for f, name in best.items() if name}
         seeds = list(range(10))
     plots: list[Plots] = []
-    for seed in seeds:
-        study: Study | None = None
-        for name in [name for name in names if name in wanted or name == "base"]:
-            path = arguments.work / "rows" / f"{slug(name)}-{seed}.json"
-            if any(row["name"] == name and row["seed"] == seed for row in finished(arguments.work, settings)):
-                continue
-            if time.monotonic() - began > 60 * arguments.minutes:
-                break
-            start = time.monotonic()
-            if study is None:
-                folder = bases.get(seed) or bases[sorted(bases)[seed % len(bases)]]
-                families = tuple(load_model(folder, device="cpu")[0].config.families)
-                plots = plots or [
-                    Plots(families, arguments.plots, "test"),
-                    Plots(families, arguments.validation, "validation"),
-                ]
-                study = Study(arguments, seed, folder, *plots)
-            try:
-                row = study.base() if name == "base" else study.run(name[:3], by_name(name[4:]))
-            except ValidationError as error:
-                print(f"{name}: left out, no such generator ({error.errors()[0]['msg']})", file=sys.stderr)
-                continue
-            row["seconds"] = round(time.monotonic() - start, 1)
-            write(path, {**row, "settings": settings})
-            slow = "  SLOWER THAN 4 MINUTES" if row["seconds"] > SECONDS else ""
-            print(f"{name} seed {seed}: mean {row['scores']['mean']:.2f} in {row['seconds']:.0f} s{slow}", flush=True)
-            publish(arguments, settings)
-    publish(arguments, settings)
+    studies: dict[int, Study] = {}
+
+    def make(name: str, seed: int) -> dict[str, Any]:
+        if seed not in studies:
+            folder = bases.get(seed) or bases[sorted(bases)[seed % len(bases)]]
+            families = tuple(load_model(folder, device="cpu")[0].config.families)
+            if not plots:
+                plots.append(Plots(families, arguments.plots, "test"))
+                plots.append(Plots(families, arguments.validation, "validation"))
+            studies.clear()
+            studies[seed] = Study(arguments, seed, folder, *plots)
+        return studies[seed].base() if name == "base" else studies[seed].run(name[:3], by_name(name[4:]))
+
+    jobs = [(name, seed) for seed in seeds for name in names if name in wanted or name == "base"]
+    run_rows(jobs, make, (ValidationError,), arguments, settings, lambda: publish(arguments, settings))
 
 
 def by_name(name: str) -> Method:
@@ -374,16 +302,8 @@ def publish(arguments: argparse.Namespace, settings: int) -> None:
     rows = finished(arguments.work, settings)
     plots = {(row["name"], row["seed"]): row["per_plot"] for row in rows}
     command = "python benchmarks/multiplex.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR"
-    content = {
-        "command": command + (f" --steps {arguments.steps}" if arguments.steps else ""),
-        "date": date.today().isoformat(),
-        "machine": machine(),
-        "versions": versions(),
-        "rows": [{key: value for key, value in row.items() if key not in ("per_plot", "settings")} for row in rows],
-        "summary": summary(rows, plots),
-        "contested": contested(rows),
-    }
-    write(arguments.out, content)
+    command += f" --steps {arguments.steps}" if arguments.steps else ""
+    write(arguments.out, results(command, rows, summary=summary(rows, plots), contested=contested(rows)))
 
 
 if __name__ == "__main__":

@@ -64,15 +64,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def summary(rows: Sequence[dict[str, Any]], plots: dict[tuple[str, int], list[float]]) -> list[dict[str, Any]]:
-    """Per row name: seeds, mean score, and what it keeps of `base` on the seeds that both have."""
+def summary(
+    rows: Sequence[dict[str, Any]], plots: dict[tuple[str, int], list[float]], base: str = "base"
+) -> list[dict[str, Any]]:
+    """Per row name: seeds, mean score, and what it keeps of the row `base` on the seeds that both have."""
     names = list(dict.fromkeys(row["name"] for row in rows))
     out = []
     for name in names:
-        seeds = sorted(seed for known, seed in plots if known == name and ("base", seed) in plots)
+        seeds = sorted(seed for known, seed in plots if known == name and (base, seed) in plots)
         if not seeds:
             continue
         scores = np.array([plots[name, seed] for seed in seeds])
-        base = np.array([plots["base", seed] for seed in seeds])
-        out.append({"name": name, "seeds": seeds, "mean": float(scores.mean()), "keeps": kept_share(scores, base)})
+        kept = kept_share(scores, np.array([plots[base, seed] for seed in seeds]))
+        out.append({"name": name, "seeds": seeds, "mean": float(scores.mean()), "keeps": kept})
     return out

@@ -14,6 +14,7 @@ from transformers.utils import logging
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from .codes_riverone import AdditiveScheme, decode, pack_codes, unpack_codes
+from .int8_riverone import int8_tables, int8_to_dense, replace_by_int8
 
 METHOD = "riverone_additive"
 SHARED = "additive_codebooks"
@@ -135,6 +136,7 @@ class AdditiveConfig(QuantizationConfigMixin):
     Args:
         modules: full module name -> scheme (`2x8g8`); every other module is stored as it is.
         shared: full module name -> name of the shared codebooks; modules not named have their own.
+        embeddings: "int8" when word embeddings and head are stored in 8 bits, else "dense".
         dequantize: load an ordinary dense model without any coded layer.
         decode: `auto` decodes once at load on a CPU and at every call elsewhere; `load` and `call` force one of them.
     """
@@ -143,6 +145,7 @@ class AdditiveConfig(QuantizationConfigMixin):
         self,
         modules: dict[str, str] | None = None,
         shared: dict[str, str] | None = None,
+        embeddings: str = "dense",
         dequantize: bool = False,
         decode: str = "auto",
         **kwargs: Any,
@@ -150,6 +153,9 @@ class AdditiveConfig(QuantizationConfigMixin):
         self.quant_method: Any = METHOD
         self.modules = dict(modules or {})
         self.shared = dict(shared or {})
+        if embeddings not in ("dense", "int8"):
+            raise ValueError(f'embeddings must be "dense" or "int8": got {embeddings!r}.')
+        self.embeddings = embeddings
         self.dequantize = dequantize
         if decode not in ("auto", "load", "call"):
             raise ValueError(f'decode must be "auto", "load" or "call": got {decode!r}.')
@@ -165,7 +171,8 @@ class AdditiveConfig(QuantizationConfigMixin):
 
     def to_dict(self) -> dict[str, Any]:
         """As stored in config.json: how to load is the loader's choice and is left out."""
-        return {"quant_method": METHOD, "modules": dict(self.modules), "shared": dict(self.shared)}
+        stored = {"quant_method": METHOD, "modules": dict(self.modules), "shared": dict(self.shared)}
+        return stored | ({"embeddings": self.embeddings} if self.embeddings != "dense" else {})
 
 
 def linear_size(module: nn.Module) -> tuple[int, int] | None:
@@ -237,11 +244,12 @@ def coded_layers(model: nn.Module) -> dict[str, AdditiveLinear]:
 
 
 def to_dense_model(model: nn.Module) -> nn.Module:
-    """Replace every coded layer by its decoded Linear, in place; returns `model`."""
+    """Replace every coded layer by its decoded Linear (8-bit embeddings too), in place; returns `model`."""
     for name, layer in coded_layers(model).items():
         model.set_submodule(name, layer.to_dense())
     if hasattr(model, SHARED):
         delattr(model, SHARED)
+    int8_to_dense(model)
     return model
 
 
@@ -253,12 +261,14 @@ class AdditiveQuantizer(HfQuantizer):
 
     def _process_model_before_weight_loading(self, model, **kwargs):
         replace_linears(model, self.quantization_config)
+        if self.quantization_config.embeddings == "int8":
+            replace_by_int8(model)
 
     def _process_model_after_weight_loading(self, model, **kwargs):
         if self.quantization_config.dequantize:
             return to_dense_model(model)
         kept = 0
-        for layer in coded_layers(model).values():
+        for layer in (*coded_layers(model).values(), *int8_tables(model).values()):
             on_cpu = layer.scales.device.type == "cpu"
             if self.quantization_config.decode == "load" or (self.quantization_config.decode == "auto" and on_cpu):
                 layer.densify()
@@ -275,7 +285,8 @@ class AdditiveQuantizer(HfQuantizer):
 
     @property
     def is_trainable(self):
-        return False
+        # Adapters beside the codes; transformers refuses to train the model without any in any case.
+        return True
 
 
 def register() -> None:

@@ -86,7 +86,7 @@ def reference_aqlm(
     weight, xtx, count, bits, d, *, kmeans_iterations=100, steps=100, lr=1e-4, beam=1, tolerance=0.01,
     epochs=1000, seconds=float("inf"), seed=0,
 ) -> Reference:  # fmt: skip
-    """Code `weight` (m, n) with `count` books of 2^bits vectors of d inputs; stops after `seconds` at the latest."""
+    """Code `weight` (m, n) with `count` books of 2^bits vectors of d inputs; at most `epochs`, or about `seconds`."""
     begin = time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     rows, inputs = weight.shape
@@ -98,13 +98,13 @@ def reference_aqlm(
     energy = (weight @ xtx * weight).sum()
     optimizer = torch.optim.Adam([state.books, state.scales], lr=lr, betas=(0.0, 0.95), amsgrad=True)
     previous, history = float("inf"), []
-    for _ in range(epochs):
+    for _ in range(epochs + 1):
         for step in range(steps):
             error = weight - state.decode()
             loss = (error @ xtx).flatten() @ error.flatten() / rows
             if step == 0:
                 history.append((time.perf_counter() - begin, (loss * rows / energy).item()))
-                if loss.item() / previous > 1 - tolerance or history[-1][0] > seconds:
+                if loss.item() / previous > 1 - tolerance or history[-1][0] > seconds or len(history) > epochs:
                     break
                 previous = min(previous, loss.item())
             optimizer.zero_grad()

@@ -14,9 +14,11 @@ from tiny_lms import batches, simple_coder, tiny_lm
 
 import riverone_hf
 from riverone_hf.additive.export import export_aqlm, signed_codes, write_shards
-from riverone_hf.additive.quantize import compress_folder
+from riverone_hf.additive.pv import PVTuning
+from riverone_hf.additive.quantize import compress_folder, quantize
+from riverone_hf.additive.tools import size_table
 from riverone_hf.errors import CompressError
-from riverone_hf.model.quantization_riverone import AdditiveScheme, coded_layers
+from riverone_hf.model.quantization_riverone import AdditiveConfig, AdditiveScheme, coded_layers
 
 QUIET = {"say": lambda line: None, "coder": simple_coder}
 STOCK = """
@@ -134,6 +136,66 @@ def test_tied_head_is_stored_once_and_other_files_follow(tmp_path):
     assert {row["name"] for row in rows} == set(coded_layers(loaded))
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_8_bit_embeddings(tmp_path, tied):
+    """One byte per weight and two per token; the head reads the same table when it is tied, else one of its own."""
+    model = tiny_lm("llama")
+    model.config.tie_word_embeddings = tied
+    model.tie_weights()
+    model.save_pretrained(tmp_path / "model")
+    options = {"embeddings": "int8", **QUIET}
+    out = compress_folder(tmp_path / "model", tmp_path / "out", "2x4g4", batches(), **options)
+    plain = compress_folder(tmp_path / "model", tmp_path / "plain", "2x4g4", batches(), **QUIET)
+    quantize(model, "2x4g4", batches(), **options)
+    model.save_pretrained(tmp_path / "memory")
+    from transformers import AutoModelForCausalLM
+
+    ids = {"input_ids": torch.arange(3, 13).view(1, 10)}
+    dense = AutoModelForCausalLM.from_pretrained(plain)
+    wished = dense(**ids).logits
+    sizes = {}
+    for folder in (out, tmp_path / "memory"):
+        loaded, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+        assert not any(info.values()), info
+        table, head = loaded.get_input_embeddings(), loaded.get_output_embeddings()
+        assert table.codes.dtype == torch.int8 and (head.source is table) == tied
+        assert torch.equal(loaded(**ids).logits, model(**ids).logits)
+        # 255 steps between -max and max of each row.
+        error = (table.weight - dense.get_input_embeddings().weight).abs().amax(1)
+        assert (error <= 0.51 * table.weight.abs().amax(1) / 127).all() and error.max() > 0
+        assert (loaded(**ids).logits - wished).abs().max() < 0.1 * wished.abs().max()
+        called = AutoModelForCausalLM.from_pretrained(folder, quantization_config=AdditiveConfig(decode="call"))
+        assert called.get_input_embeddings().dense is None
+        assert torch.allclose(called(**ids).logits, loaded(**ids).logits, atol=1e-5)
+        undone = AutoModelForCausalLM.from_pretrained(folder, quantization_config=AdditiveConfig(dequantize=True))
+        assert type(undone.get_input_embeddings()) is torch.nn.Embedding and not coded_layers(undone)
+        assert (undone.lm_head.weight is undone.model.embed_tokens.weight) == tied
+        assert torch.allclose(undone(**ids).logits, loaded(**ids).logits, atol=1e-5)
+        sizes = {row.name: row for row in size_table(loaded)}
+        assert sizes["model.embed_tokens"].bits == 8 + 16 / 32
+        assert sizes["total"].weights == sum(p.numel() for p in undone.parameters())
+    small, large = ((folder / "model.safetensors").stat().st_size for folder in (out, plain))
+    assert large - small > (1 if tied else 2) * 64 * (32 * 3 - 2) - 400  # float32 before; names in the header differ
+    tuned = PVTuning(model, others=True)
+    assert not any(p.requires_grad for n, p in model.named_parameters() if "embed_tokens" in n or "lm_head" in n)
+    assert torch.equal(tuned.finish()(**ids).logits, loaded(**ids).logits)
+    assert model.config.quantization_config.embeddings == "int8"
+
+
+def test_what_8_bit_embeddings_cannot_be(tmp_path):
+    model = tiny_lm("gemma")  # multiplies its embeddings by a number: more than a look-up
+    with pytest.raises(CompressError, match="plain Embedding, got a Gemma3TextScaledWordEmbedding"):
+        quantize(model, "2x4g4", batches(), embeddings="int8", **QUIET)
+    with pytest.raises(CompressError, match="expected dense or int8"):
+        quantize(model, "2x4g4", batches(), embeddings="int4", **QUIET)
+    tiny_lm().save_pretrained(tmp_path / "model")
+    coded = compress_folder(tmp_path / "model", tmp_path / "out", "2x4g4", batches(), embeddings="int8", **QUIET)
+    with pytest.raises(CompressError, match="aqlm does not know"):
+        export_aqlm(coded, tmp_path / "stock")
+    with pytest.raises(CompressError, match="dense embeddings"):
+        compress_folder(tmp_path / "model", tmp_path / "o", "2x4g4", batches(), embeddings="int8", aqlm=True, **QUIET)
+
+
 CORE = """
 import sys
 from importlib.machinery import PathFinder
@@ -147,7 +209,7 @@ from riverone_hf.additive.quantize import quantize
 from tiny_lms import batches, tiny_lm
 
 model = tiny_lm()
-quantize(model, "2x4g4", batches(2), preset="quick")
+quantize(model, "2x4g4", batches(2), preset="quick", embeddings="int8")
 model.save_pretrained(sys.argv[1])
 loaded, info = type(model).from_pretrained(sys.argv[1], output_loading_info=True)
 assert not any(info.values()), info

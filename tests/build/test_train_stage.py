@@ -15,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from riverone_hf.additive import quantize
 from riverone_hf.build.recipe import recipes_folder
+from riverone_hf.build.run import write_model
 from riverone_hf.build.train_stage import train_stage
 from riverone_hf.calibration import draw, render
 from riverone_hf.data import PlotSource, lab_rows
@@ -28,6 +30,7 @@ from riverone_hf.errors import (
     TrainingDataError,
 )
 from riverone_hf.reader.loading import load_model
+from riverone_hf.train.adapter import load_adapter, merge_adapter
 
 SMOKE = recipes_folder() / "smoke"
 LITTLE = ["batch_size=4", "log_steps=1", "save_steps=2", "data.workers=0"]
@@ -44,6 +47,18 @@ from riverone_hf.build.train_stage import train_stage
 for file, out, model, overrides in json.loads(sys.argv[1]):
     train_stage(Path(file), Path(out), model, None, overrides, quiet=True)
 """
+CODED = """
+import sys
+import torch
+from pathlib import Path
+from riverone_hf.reader.loading import load_model
+from riverone_hf.train.adapter import load_adapter
+
+coded, adapter, inputs, out = sys.argv[1:]
+model = load_adapter(load_model(coded, device="cpu")[0], Path(adapter))
+with torch.no_grad():
+    torch.save(model(**torch.load(inputs)).logits, out)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +67,17 @@ def base(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("base") / "model"
     small = ["tokenizer.plots=20", "image.image_size=64", "families=[t1, gmm]"]
     return train_stage(SMOKE / "0_model.yaml", out, overrides=small, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def coded(base) -> Path:
+    """The same with a language model in codebooks."""
+    model, processor = load_model(str(base), device="cpu")
+    ids = torch.arange(10, 74).view(2, 32)
+    quantize(model, "1x4g8", [{"input_ids": ids}], preset="quick", held_out=1, say=lambda line: None)
+    out = base.with_name("coded")
+    write_model(model, processor, out)
+    return out
 
 
 def losses(folder: Path) -> list[float]:
@@ -153,8 +179,6 @@ def test_own_plots_become_an_adapter_or_a_merged_model(base, tmp_path):
     plain, _ = load_model(str(base), device="cpu")
     moved = {n for n, p in model.named_parameters() if not torch.equal(p, plain.get_parameter(n))}
     assert moved and all("language_model.layers" in name and "_proj" in name for name in moved)
-    from riverone_hf.train.adapter import load_adapter
-
     text = "[status] t1"
     content = [{"type": "image", "image": render(draw("t1", 99).figures[0])}, {"type": "text", "text": text}]
     batch = processor.apply_chat_template(
@@ -246,16 +270,50 @@ def test_refusals_name_the_remedy(base, tmp_path, monkeypatch):
     assert not out.exists() and not Path(f"{out}.work").exists()
 
 
-def test_merging_into_a_coded_model_is_refused_before_training(base, tmp_path, monkeypatch):
-    monkeypatch.setattr("riverone_hf.train.adapter.is_coded", lambda model: True)
-    with pytest.raises(AdapterError, match=r"coded.*leave out --merge and keep the adapter"):
-        train_stage(SMOKE / "3_sft.yaml", tmp_path / "m", str(base), peft=True, merge=True, quiet=True)
+@pytest.mark.parametrize("stage", ["3_sft", "4_mpo"])
+def test_an_adapter_is_trained_on_a_really_coded_language_model(coded, tmp_path, stage):
+    more = [*LITTLE, "steps=4", "batch_size=2", "ema_decay=0.0", "lora.learning_rate=3.0e-2"]
+    more += ["mining.plots=0"] if stage == "4_mpo" else []
+    file, before = SMOKE / f"{stage}.yaml", load_file(coded / "model.safetensors")
     with pytest.raises(BuildError, match=r"coded.*--peft"):
-        train_stage(SMOKE / "3_sft.yaml", tmp_path / "m", str(base), quiet=True)
-    out = train_stage(
-        *(SMOKE / "3_sft.yaml", tmp_path / "m", str(base)), overrides=[*LITTLE, "steps=1"], peft=True, quiet=True
+        train_stage(file, tmp_path / "m", str(coded), overrides=more, quiet=True)
+    with pytest.raises(AdapterError, match=r"coded.*leave out --merge and keep the adapter"):
+        train_stage(file, tmp_path / "m", str(coded), overrides=more, peft=True, merge=True, quiet=True)
+    assert not list(tmp_path.iterdir())
+    adapter = train_stage(file, tmp_path / "adapter", str(coded), overrides=more, peft=True, quiet=True)
+    assert len(set(losses(adapter))) == 4
+    assert all(torch.equal(value, before[name]) for name, value in load_file(coded / "model.safetensors").items())
+
+    model, processor = load_model(str(coded), device="cpu")
+    content = [{"type": "image", "image": render(draw("t1", 99).figures[0])}, {"type": "text", "text": "[status] t1"}]
+    batch = dict(
+        processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
     )
-    assert (out / "adapter_model.safetensors").is_file()
+    with torch.no_grad():
+        plain = model(**batch).logits
+        adapted = load_adapter(model, adapter)
+        here = adapted(**batch).logits
+    assert not torch.allclose(here, plain, atol=1e-2)
+    layer = adapted.get_base_model().model.language_model.layers[0].self_attn.q_proj
+    assert type(layer.base_layer).__name__ == "AdditiveLinear" and layer.lora_B["default"].weight.abs().max() > 0
+    torch.save(batch, tmp_path / "batch.pt")
+    said = [str(path) for path in (coded, adapter, tmp_path / "batch.pt", tmp_path / "logits.pt")]
+    done = subprocess.run(
+        [sys.executable, "-c", CODED, *said], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), here, rtol=1e-4, atol=1e-4)
+    with pytest.raises(AdapterError, match=r"coded.*Remedy: keep the adapter beside the model"):
+        merge_adapter(adapted)
+    with pytest.raises(AdapterError, match=r"coded Linear.*Remedy: keep it beside the model"):
+        adapted.merge_adapter()
+    assert "cannot be merged" in (adapter / "README.md").read_text()
 
 
 def test_loggers_of_the_recipe(monkeypatch, tmp_path):

@@ -88,8 +88,9 @@ def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
     command = ["multiplex.py", "--base", f"0={tmp_path / 'base'}", "--work", str(tmp_path / "work"), "--out", str(out)]
     command += ["--plots", "2", "--validation", "2", "--steps", "2", "--batch-size", "2", "--rows", rows]
     # Answers of a random model are long; what they say does not matter here.
-    monkeypatch.setattr(study, "ASKED", ("q2",))
-    monkeypatch.setattr(study, "mean_score", lambda row: 0.5)
+    pieces = importlib.import_module("study")
+    monkeypatch.setattr(pieces, "ASKED", ("q2",))
+    monkeypatch.setattr(pieces, "mean_score", lambda row: 0.5)
     monkeypatch.setattr(sys, "argv", command)
     study.main()
     first = json.loads(out.read_text())

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from ..errors import CompressError
 from ..model.codes_riverone import AdditiveScheme, unpack_codes
+from ..model.int8_riverone import Int8Embedding, int8_tables, replace_by_int8
 from ..model.quantization_riverone import METHOD, SHARED, AdditiveConfig, linear_size, replace_linears, shared_key
 from .source import FolderModel, model_class, skeleton, stored_tensors
 from .targets import Plan
@@ -25,19 +26,22 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msg
 Tensors = Iterable[tuple[str, torch.Tensor]]
 
 
-def coded_config(plan: Plan) -> AdditiveConfig:
-    """The quantization config of a plan."""
+def coded_config(plan: Plan, embeddings: str = "dense") -> AdditiveConfig:
+    """The quantization config of a plan; `embeddings` as there."""
     return AdditiveConfig(
         {target.name: str(target.scheme) for target in plan.targets},
         {target.name: target.shared for target in plan.targets if target.shared},
+        embeddings,
     )
 
 
 @torch.no_grad()
-def code_in_place(model: Any, plan: Plan, work: WorkFolder) -> None:
-    """Replace the Linears of a model in memory by coded layers that hold the finished codes."""
-    config = coded_config(plan)
+def code_in_place(model: Any, plan: Plan, work: WorkFolder, embeddings: str = "dense") -> None:
+    """Replace the Linears of a model in memory by coded layers that hold the finished codes, and its embeddings."""
+    config = coded_config(plan, embeddings)
     replace_linears(model, config)
+    if embeddings == "int8":
+        _int8_in_place(model)
     for target in plan.targets:
         layer: Any = model.get_submodule(target.name)
         (codes, codebooks, scales), _ = work.load_layer(target.name)
@@ -46,15 +50,29 @@ def code_in_place(model: Any, plan: Plan, work: WorkFolder) -> None:
     model.config.quantization_config = config
 
 
-def write_folder(source: FolderModel, plan: Plan, work: WorkFolder, out: Path, report: Any = None) -> None:
+def _int8_in_place(model: Any) -> None:
+    """Round embeddings and head to 8 bits."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    replace_by_int8(model)
+    model.get_input_embeddings().set_weight(embedding.weight)
+    if head is not None and (new := model.get_output_embeddings()).source is not model.get_input_embeddings():
+        new.source.set_weight(head.weight)
+    for table in int8_tables(model).values():
+        table.densify()
+
+
+def write_folder(
+    source: FolderModel, plan: Plan, work: WorkFolder, out: Path, report: Any = None, embeddings: str = "dense"
+) -> None:
     """Write the coded checkpoint of a model folder, one shard in memory at a time; `out` appears when it is complete.
 
     Files that are not weights (tokenizer, processor, licence, remote code) are copied.
     """
     fresh = fresh_folder(out)
     copy_others(source.folder, fresh)
-    _write_config(source, coded_config(plan), fresh)
+    _write_config(source, coded_config(plan, embeddings), fresh)
     coded = {target.name: target for target in plan.targets}
+    tables = _int8_names(source) if embeddings == "int8" else {}
 
     def tensors() -> Iterator[tuple[str, torch.Tensor]]:
         for name, path in source.files.items():
@@ -64,7 +82,14 @@ def write_folder(source: FolderModel, plan: Plan, work: WorkFolder, out: Path, r
             if name in source.tied and source.tied[name] in source.files:
                 continue  # the same numbers twice
             with safe_open(path, "pt") as file:
-                yield name, file.get_tensor(name)
+                tensor = file.get_tensor(name)
+            if name in tables:
+                table = Int8Embedding(*tensor.shape, dtype=tensor.dtype)
+                table.set_weight(tensor)
+                for leaf, part in table.state_dict().items():
+                    yield f"{tables[name]}.{leaf}", part
+            else:
+                yield name, tensor
         shared: set[str] = set()
         for target in plan.targets:
             with safe_open(work.layer_path(target.name), "pt") as file:
@@ -82,6 +107,19 @@ def write_folder(source: FolderModel, plan: Plan, work: WorkFolder, out: Path, r
     fresh.replace(out)
 
 
+def _int8_names(source: FolderModel) -> dict[str, str]:
+    """Stored weight of the embeddings and of a head of its own -> the 8-bit module that takes it."""
+    model = source.model
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    names = {module: name for name, module in model.named_modules()}
+    tied = head is not None and f"{names[head]}.weight" in source.tied
+    found = {f"{names[embedding]}.weight": names[embedding]}
+    if head is not None:
+        # A tied weight may be stored under either name.
+        found[f"{names[head]}.weight"] = names[embedding] if tied else f"{names[head]}.table"
+    return found
+
+
 def export_aqlm(folder: Path, out: Path) -> None:
     """Convert a coded checkpoint to the `aqlm` format, which transformers + aqlm load without our package.
 
@@ -93,6 +131,8 @@ def export_aqlm(folder: Path, out: Path) -> None:
     coding = config.get("quantization_config") or {}
     if coding.get("quant_method") != METHOD:
         raise CompressError(f"{folder}: quant_method is {coding.get('quant_method')!r}, expected {METHOD!r}")
+    if coding.get("embeddings", "dense") != "dense":
+        raise CompressError(f"{folder} has 8-bit embeddings, which aqlm does not know. Remedy: code it without them")
     schemes = sorted(set(coding["modules"].values()))
     if len(schemes) != 1 or coding.get("shared"):
         what = "shares codebooks" if coding.get("shared") else f"mixes the schemes {', '.join(schemes)}"

@@ -12,7 +12,11 @@ from ..errors import CompressError
 
 
 def divergence(
-    student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None, mask: torch.Tensor | None = None
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    labels: torch.Tensor | None,
+    mask: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Mean KL(teacher || student) in nats per token.
 
@@ -20,6 +24,7 @@ def divergence(
         student, teacher: logits (B, S, V).
         labels: (B, S), where -100 does not count; shifted here as in a causal language model. None: every position.
         mask: (B, S) attention mask, used when there are no labels.
+        weights: (B, S), how much each token counts; None: all alike.
 
     Positions without any label give 0 with a gradient of 0, never NaN.
     """
@@ -33,13 +38,23 @@ def divergence(
         return student.sum() * 0.0
     log_student = functional.log_softmax(student[wanted], -1)
     log_teacher = functional.log_softmax(teacher[wanted], -1)
-    return functional.kl_div(log_student, log_teacher, log_target=True, reduction="batchmean")
+    each = functional.kl_div(log_student, log_teacher, log_target=True, reduction="none").sum(-1)
+    return _mean(each, weights, wanted)
+
+
+def _mean(values: torch.Tensor, weights: torch.Tensor | None, wanted: torch.Tensor) -> torch.Tensor:
+    """Weighted mean of the values (n,) of the wanted positions (B, S - 1)."""
+    if weights is None:
+        return values.mean()
+    chosen = weights[:, 1:].to(values)[wanted]
+    return (values * chosen).sum() / chosen.sum().clamp_min(1e-6)
 
 
 class DistillTrainer(Trainer):
     """Loss = share * KL(teacher || student) + (1 - share) * task loss; `teacher` is frozen.
 
-    `unlabelled` counts batches without any label to learn; they teach nothing.
+    `loss_weights` (B, S) of a batch, if it has them, say how much each token counts in both parts. `unlabelled` counts
+    batches without any label to learn; they teach nothing.
     """
 
     def __init__(self, *args: Any, teacher: Any, share: float = 1.0, **kwargs: Any):
@@ -52,19 +67,20 @@ class DistillTrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """See `divergence`; raises `CompressError` after 8 batches of which none had a label."""
-        labels = inputs.get("labels")
-        plain = {key: value for key, value in inputs.items() if key != "labels"}
+        labels, weights = inputs.get("labels"), inputs.get("loss_weights")
+        plain = {key: value for key, value in inputs.items() if key not in ("labels", "loss_weights")}
         with torch.no_grad():
             wished = self.teacher.to(model.device)(**plain).logits
         outputs = model(**plain)
-        loss = divergence(outputs.logits, wished, labels, inputs.get("attention_mask"))
+        loss = divergence(outputs.logits, wished, labels, inputs.get("attention_mask"), weights)
         empty = labels is not None and not bool((labels[:, 1:] != -100).any())
         self.unlabelled += empty
         if self.unlabelled == 8 and self.state.global_step < 8:
             raise CompressError("8 batches without any label to learn. Remedy: look at lengths and label masks")
         if self.share < 1 and labels is not None and not empty:
-            bare: Any = self.model
-            task = bare.loss_function(logits=outputs.logits, labels=labels, vocab_size=outputs.logits.shape[-1])
+            wanted = labels[:, 1:] != -100
+            logits = outputs.logits[:, :-1][wanted].float()
+            task = _mean(functional.cross_entropy(logits, labels[:, 1:][wanted], reduction="none"), weights, wanted)
             loss = self.share * loss + (1 - self.share) * task
         if self.args.gradient_accumulation_steps > 1 and self.model_accepts_loss_kwargs:
             # Trainer leaves the division to losses that know the number of items; this one is a mean.

@@ -45,7 +45,8 @@ def quantize(
     overrides: Mapping[str, AdditiveScheme | str] | None = None,
     include: Iterable[str] = (),
     exclude: str | None = None,
-    share: str | None = None,
+    share: str | Mapping[str, str] | None = None,
+    embeddings: str = "dense",
     preset: str = "default",
     tune_steps: int = 0,
     work: str | Path | None = None,
@@ -63,7 +64,9 @@ def quantize(
         overrides: regular expression over module names -> another scheme, or "none"; the first match wins.
         include: "vision", "projector": code these too.
         exclude: regular expression of names to leave as they are.
-        share: regular expression: like-named Linears of all layers that match it have one set of codebooks.
+        share: regular expression: like-named Linears of all layers that match it have one set of codebooks. Or a name
+            per set -> regular expression: all Linears that match have that one set.
+        embeddings: "int8" stores word embeddings and head in 8 bits, a float16 scale per token; "dense" as they are.
         preset: "quick", "default" or "high".
         tune_steps: steps that tune codebooks and scales of each finished block on its output; 0 leaves it out.
         work: folder that keeps finished Linears; the same call goes on from there. Default: a temporary one.
@@ -77,6 +80,7 @@ def quantize(
     Raises:
         CompressError: nothing to code, a scheme that does not fit, or a work folder of something else.
     """
+    check_embeddings(model, embeddings)
     start = SMALLEST if bits_budget else scheme
     plan = make_plan(model, start, overrides=overrides, include=include, exclude=exclude)
     source = LoadedModel(model)
@@ -90,7 +94,7 @@ def quantize(
         store = WorkFolder(folder, fingerprint(source, plan, calibration, preset, held_out, seed, tune_steps))
         engine = _coder(coder, preset)
         rows = _walk(source, plan, calibration, store, engine, held_out, seed, say, True, books, None, tune_steps)
-        code_in_place(model, plan, store)
+        code_in_place(model, plan, store, embeddings)
         for extra in (beside(folder), joint):
             shutil.rmtree(extra, ignore_errors=True)
     return rows
@@ -106,7 +110,8 @@ def compress_folder(
     overrides: Mapping[str, AdditiveScheme | str] | None = None,
     include: Iterable[str] = (),
     exclude: str | None = None,
-    share: str | None = None,
+    share: str | Mapping[str, str] | None = None,
+    embeddings: str = "dense",
     preset: str = "default",
     tune_steps: int = 0,
     samples: int = 128,
@@ -145,11 +150,14 @@ def compress_folder(
         auto, _ = model_class(folder, trust_remote_code)
         loaded = auto.from_pretrained(folder, dtype=dtype, trust_remote_code=trust_remote_code)
         source = LoadedModel(loaded.to(where))
+    check_embeddings(source.model, embeddings)
     start = SMALLEST if bits_budget else scheme
     plan = make_plan(source.model, start, overrides=overrides, include=include, exclude=exclude)
     work = out.with_name(out.name + ".work")
-    if aqlm and (bits_budget or share or len({t.scheme for t in plan.targets}) > 1):
-        raise CompressError("an aqlm checkpoint has one scheme and no shared codebooks. Remedy: one --scheme alone")
+    if aqlm and (bits_budget or share or embeddings != "dense" or len({t.scheme for t in plan.targets}) > 1):
+        raise CompressError(
+            "an aqlm checkpoint has one scheme, no shared codebooks and dense embeddings. Remedy: one --scheme alone"
+        )
     if bits_budget:
         plan = plan_for_budget(source, plan, calibration, beside(work), bits_budget, seed=seed, say=say, team=team)
     plan, joint = plan.sharing(share), beside(work, "shared")
@@ -160,14 +168,14 @@ def compress_folder(
         source, plan, calibration, store, _coder(coder, preset), held_out, seed, say, whole, books, team, tune_steps
     )
     if team.leads:
-        report = {"scheme": str(scheme), "preset": preset, "rows": rows}
+        report = {"scheme": str(scheme), "preset": preset, "embeddings": embeddings, "rows": rows}
         target = out if not aqlm else out.with_name(out.name + ".coded")
         shutil.rmtree(target, ignore_errors=True)
         if whole:
-            code_in_place(source.model, plan, store)
+            code_in_place(source.model, plan, store, embeddings)
             _save_whole(source.model, folder, target, report)
         else:
-            write_folder(source, plan, store, target, report)
+            write_folder(source, plan, store, target, report, embeddings)
         if aqlm:
             export_aqlm(target, out)
             shutil.rmtree(target)
@@ -217,6 +225,17 @@ def _walk(
         tune_steps=tune_steps,
     )
     return walker.run()
+
+
+def check_embeddings(model: Any, embeddings: str) -> None:
+    """Raises `CompressError` for an unknown choice, or embeddings that cannot be stored in 8 bits."""
+    if embeddings not in ("dense", "int8"):
+        raise CompressError(f"got embeddings {embeddings!r}, expected dense or int8")
+    table = model.get_input_embeddings()
+    if embeddings == "int8" and type(table) is not torch.nn.Embedding:
+        raise CompressError(
+            f"8-bit embeddings need a plain Embedding, got a {type(table).__name__}. Remedy: --embeddings dense"
+        )
 
 
 def _coder(coder: Coder | None, preset: str) -> Coder:

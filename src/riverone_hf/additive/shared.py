@@ -23,8 +23,8 @@ from .team import Team
 from .walker import Say, dense_weight, fingerprint
 from .workfolder import WorkFolder
 
-LAYERS = 8
-"""Most layers that a joint fit looks at; their statistics are in memory together."""
+LAYERS, MEMORY = 8, 2**27
+"""A joint fit looks at so many matrices, or more while their float32 statistics take no more than so many bytes."""
 
 
 def learn_shared_books(
@@ -74,9 +74,10 @@ class _Gather(Survey):
     """Walks over the uncoded model and keeps weight and statistic of the members of every group."""
 
     def members(self, name: str) -> list[Target]:
-        """Up to `LAYERS` targets of a group, evenly spaced; walks first when they are not all there."""
+        """Some targets of a group, evenly spaced; walks first when they are not all there."""
         group = [target for target in self.plan.targets if target.shared == name]
-        count = min(LAYERS, len(group))
+        largest = max(4 * target.size[1] ** 2 for target in group)
+        count = min(max(LAYERS, MEMORY // largest), len(group))
         chosen = [group[round(i * (len(group) - 1) / max(1, count - 1))] for i in range(count)]
         if not all(self._file_of(target).is_file() for target in chosen):
             self._walk()

@@ -62,26 +62,31 @@ class Plan:
         front = {part: changed(targets) for part, targets in self.front.items()}
         return Plan(self.decoder, self.blocks, front, [changed(targets) for targets in self.text])
 
-    def sharing(self, pattern: str | None) -> Plan:
-        """The same plan with one set of codebooks for like-named Linears of equal scheme whose name matches `pattern`.
+    def sharing(self, pattern: str | Mapping[str, str] | None) -> Plan:
+        """The same plan with codebooks shared by several Linears of equal scheme.
+
+        Args:
+            pattern: a regular expression: like-named Linears of all layers whose name matches it have one set. Or a
+                mapping from names (without a dot) to expressions: all that the first fitting one matches have one set.
 
         Raises `CompressError` for a pattern that matches nothing.
         """
         if pattern is None:
             return self
-        expression = _pattern(pattern)
+        sets = {"": pattern} if isinstance(pattern, str) else dict(pattern)
+        expressions = {name: _pattern(text) for name, text in sets.items()}
+        used: set[str] = set()
 
-        def named(targets: list[Target]) -> list[Target]:
-            return [
-                replace(target, shared=f"{target.name.rpartition('.')[2]}_{target.scheme}")
-                if expression.search(target.name)
-                else target
-                for target in targets
-            ]
+        def named(target: Target) -> Target:
+            for name, expression in expressions.items():
+                if expression.search(target.name):
+                    used.add(name)
+                    return replace(target, shared=f"{name or target.name.rpartition('.')[2]}_{target.scheme}")
+            return target
 
-        plan = Plan(self.decoder, self.blocks, self.front, [named(targets) for targets in self.text])
-        if not any(target.shared for target in plan.targets):
-            raise CompressError(f"no Linear matches {pattern!r}. Remedy: check the module names")
+        plan = Plan(self.decoder, self.blocks, self.front, [[named(t) for t in targets] for targets in self.text])
+        if idle := [sets[name] for name in sets if name not in used]:
+            raise CompressError(f"no Linear matches {', '.join(map(repr, idle))}. Remedy: check the module names")
         return plan
 
     def stored_bytes(self) -> float:

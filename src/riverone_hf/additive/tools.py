@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import CompressError
+from ..model.int8_riverone import int8_tables
 from ..model.quantization_riverone import SHARED, coded_layers, linear_size
 from .walker import dense_weight
 
@@ -48,12 +49,15 @@ def size_table(model: nn.Module, depth: int = 3) -> list[Size]:
         own = 0 if layer.shared_name is not None else layer.books().nbytes
         part = f"{_part(name, depth)} {layer.scheme}"
         add(part, layer.in_features * layer.out_features, layer.codes.nbytes + own + layer.scales.nbytes)
+    tables = int8_tables(model)
     inside = {f"{name}.{leaf}" for name in coded for leaf in ("codebooks", "scales", "codes", "dense")}
     for name, tensor in [*model.named_parameters(), *_kept_buffers(model)]:
         if name in inside:
             continue
         shared = name.startswith(SHARED + ".")
-        add("shared codebooks" if shared else _part(name, depth), 0 if shared else tensor.numel(), tensor.nbytes)
+        # Codebooks and scales are no weights.
+        extra = shared or name.removesuffix(".scales") in tables
+        add("shared codebooks" if shared else _part(name, depth), 0 if extra else tensor.numel(), tensor.nbytes)
     rows = [Size(name, weights[name], stored[name]) for name in weights]
     return [*rows, Size("total", sum(row.weights for row in rows), sum(row.bytes for row in rows))]
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..errors import CompressError
 from ..model.codes_riverone import decode
+from ..model.int8_riverone import int8_tables
 from ..model.quantization_riverone import SHARED, AdditiveConfig, AdditiveLinear, coded_layers, shared_key
 
 
@@ -98,7 +99,7 @@ def make_trainable(model: Any, others: bool = False) -> dict[str, TrainableLinea
     """Replace the coded layers of `model`, in place, by trainable ones; returns them by name.
 
     Args:
-        others: also train everything that is not coded (norms, embeddings, biases); else it is frozen.
+        others: also train everything that is not coded (norms, embeddings unless in 8 bits, biases); else it is frozen.
 
     transformers then takes the model for an ordinary one, so that a Trainer accepts it. Raises `CompressError` when
     nothing is coded.
@@ -116,6 +117,8 @@ def make_trainable(model: Any, others: bool = False) -> dict[str, TrainableLinea
         model.set_submodule(name, layers[name])
     if stored is not None:
         setattr(model, SHARED, container)
+    for table in int8_tables(model).values():
+        table.requires_grad_(False)  # the decoded weight is a buffer, so nothing would reach them
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None
@@ -145,6 +148,7 @@ def make_coded(model: Any) -> Any:
     model.config.quantization_config = AdditiveConfig(
         {name: str(layer.scheme) for name, layer in layers.items()},
         {name: layer.shared_name for name, layer in layers.items() if layer.shared_name is not None},
+        "int8" if int8_tables(model) else "dense",
     )
     return model.eval()
 

@@ -24,7 +24,10 @@ def full_form_scores(
     batch_size: int,
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
-    """{"scores", "ci95"} in percent of free answers to the full, QCalEval-shaped prompts, wordings drawn per plot."""
+    """{"scores", "ci95", "per_plot"} in percent of free answers to the full, QCalEval-shaped prompts.
+
+    Wordings are drawn per plot; `per_plot` is the mean of what was asked about each plot, for paired comparisons.
+    """
     asked, references, families = [], [], []
     for index in range(plots):
         row, truth = source.row(index), source.plot(index).truth
@@ -42,7 +45,10 @@ def full_form_scores(
 def in_context_scores(
     answerer: Answerer, source: InContextSource, plots: int, batch_size: int, advance: Callable[[int], None]
 ) -> dict[str, Any]:
-    """{"scores", "ci95"} in percent of free answers to q5 and q6 behind solved examples; other scores are None."""
+    """{"scores", "ci95", "per_plot"} in percent of free answers to q5 and q6 behind solved examples.
+
+    Other scores are None; `per_plot` is as in `full_form_scores`.
+    """
     asked, references, families = [], [], []
     for index in range(plots):
         truth = source.plots.plot(index).truth
@@ -63,7 +69,7 @@ def _scores(
     batch_size: int,
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
-    from ..evaluate import evaluate_answers
+    from ..evaluate import evaluate_answers, score_answers
     from ..evaluate.simulated import BUDGETS
     from ..reader.generate import Ask, render
 
@@ -83,7 +89,13 @@ def _scores(
     known |= {"q5_values"} if "q5" in questions else set()
     if len(set(questions) & {"q1", "q2", "q4", "q5", "q6"}) == 5:
         known |= {"mean"}
+    counted = ["q1_enums" if question == "q1" else question for question in questions]
+    per_plot = []
+    for row in zip(families, answers, references, strict=True):
+        scored = score_answers(*row)
+        per_plot.append(100 * sum(scored[name] or 0.0 for name in counted) / len(counted))
     return {
         "scores": {name: value if name in known else None for name, value in result["scores"].items()},
         "ci95": {name: value for name, value in result["ci95"].items() if name in known},
+        "per_plot": per_plot,
     }

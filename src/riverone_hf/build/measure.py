@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -27,7 +28,7 @@ def measure(
 
     The plots are drawn at the figures' own sizes and go through the image processor, as a user's figures do.
     """
-    from ..evaluate import MajorityClass, evaluate_answers, model_answers
+    from ..evaluate import evaluate_answers, model_answers
     from ..reader.generate import Answerer
     from .run import commit, saved_dtype
 
@@ -39,26 +40,13 @@ def measure(
     names = [row["family"] for row in rows]
     references = [write_answers(source.plot(index).truth) for index in range(spec.plots)]
     images = [row["images"] for row in rows]
-    # White is white at every size: one blank row per family and number of images answers for all.
-    kinds = sorted({(name, len(plot)) for name, plot in zip(names, images, strict=True)})
-    side = (recipe.model.image.image_size,) * 2
-    blanks = [[Image.new("RGB", side, "white")] * count for _, count in kinds]
-    progress.stage("evaluation", spec.plots + len(kinds))
+    progress.stage("evaluation", spec.plots)
     answerer = Answerer(model, processor)
-    blank = model_answers(answerer, [name for name, _ in kinds], blanks, ASKED, spec.batch_size, progress.advance)
-    answer_of = dict(zip(kinds, blank, strict=True))
     answers = {
         recipe.name: model_answers(answerer, names, images, ASKED, spec.batch_size, progress.advance),
-        f"{recipe.name}, blank image": [answer_of[name, len(plot)] for name, plot in zip(names, images, strict=True)],
+        f"{recipe.name}, blank image": blank_answers(answerer, names, [len(plot) for plot in images], spec.batch_size),
+        **majority_answers(names, families, recipe.model.seed, spec.majority_plots),
     }
-    training = PlotSource(families, seed=recipe.model.seed)
-    known = []
-    for index in range(spec.majority_plots):
-        truth = training.plot(index).truth
-        known.append((truth.family, write_answers(truth)))
-    for name, per_family in (("majority class", False), ("majority class of the family", True)):
-        majority = MajorityClass(known, per_family)
-        answers[name] = [majority.answers(family) for family in names]
     steps = sum(stage.steps for stage in (recipe.warmup, recipe.sft_icl, recipe.sft, recipe.mpo) if stage is not None)
     parameters = model.num_parameters()
     size = parameters * saved_dtype(recipe).itemsize
@@ -81,7 +69,38 @@ def measure(
             **evaluate_answers(names, given, references),
         }
         for name, given in answers.items()
-    ] + [{"name": f"{recipe.name}, {form}", **common, "n": n, **trained, **scores} for form, n, scores in others]
+    ] + [
+        {"name": f"{recipe.name}, {form}", **common, "n": n, **trained, "scores": told["scores"], "ci95": told["ci95"]}
+        for form, n, told in others
+    ]
+
+
+def blank_answers(
+    answerer: Answerer, names: Sequence[str], counts: Sequence[int], batch_size: int
+) -> list[dict[str, str]]:
+    """The model's answers about white pictures, for plots of families `names` with `counts` images."""
+    from ..evaluate import model_answers
+
+    # White is white at every size: one blank row per family and number of images answers for all.
+    kinds = sorted(set(zip(names, counts, strict=True)))
+    size = answerer.processor.image_processor.size
+    blanks = [[Image.new("RGB", (size["width"], size["height"]), "white")] * count for _, count in kinds]
+    told = model_answers(answerer, [name for name, _ in kinds], blanks, ASKED, batch_size)
+    answer_of = dict(zip(kinds, told, strict=True))
+    return [answer_of[kind] for kind in zip(names, counts, strict=True)]
+
+
+def majority_answers(
+    names: Sequence[str], families: tuple[str, ...], seed: int, plots: int
+) -> dict[str, list[dict[str, str]]]:
+    """Name -> answers for plots of families `names`: what most of `plots` training plots say, overall and by family."""
+    from ..evaluate import MajorityClass
+
+    training = PlotSource(families, seed=seed)
+    truths = [training.plot(index).truth for index in range(plots)]
+    known = [(truth.family, write_answers(truth)) for truth in truths]
+    floors = {"majority class": MajorityClass(known, False), "majority class of the family": MajorityClass(known, True)}
+    return {name: [floor.answers(family) for family in names] for name, floor in floors.items()}
 
 
 def _other_forms(

@@ -86,7 +86,7 @@ def prefer(
             callbacks=[ProgressCallback(progress, "preference training")],
             muon_lr=None if spec.peft else spec.muon_lr,
             auxiliary_losses=auxiliary_losses(model, spec),
-            peft_config=adapter_config(spec),
+            peft_config=adapter_config(spec, model),
         )
         log = run_trainer(trainer, spec, folder, validation(recipe, spec, processor))
     finish_adapter(trainer.model, model, folder)

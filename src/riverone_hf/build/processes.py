@@ -39,6 +39,23 @@ def processes_for(spec: Any) -> int:
     return min(spec.processes or 1, os.cpu_count() or 1)
 
 
+def run_stage(plan: Recipe, stage: str, start: Path, folder: Path, progress: StageProgress) -> list[dict[str, Any]]:
+    """Train `stage` on the model in `start`, in as many processes as it asks for, and return the log.
+
+    The trained model is written to `folder`/model; checkpoints lie in `folder`/trainer, and a killed run goes on from
+    them. Raises BuildError.
+    """
+    from ..reader.loading import load_model
+    from .run import write_model
+
+    if processes_for(getattr(plan, stage)) > 1:
+        return train_in_processes(plan, stage, start, folder, progress)
+    model, processor = load_model(str(start), device="cpu")
+    log: list[dict[str, Any]] = TRAININGS[stage](model, processor, plan, folder / "trainer", progress)
+    write_model(model, processor, folder / "model")
+    return log
+
+
 def train_in_processes(
     plan: Recipe, stage: str, start: Path, folder: Path, progress: StageProgress
 ) -> list[dict[str, Any]]:

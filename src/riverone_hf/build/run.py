@@ -22,7 +22,7 @@ from .recipe import Recipe, load_recipe
 if TYPE_CHECKING:
     from ..model import RiverOneForConditionalGeneration, RiverOneProcessor
 
-_STATE = "build.json"
+STATE = "build.json"
 _LOG = "training.json"
 _FREE_BYTES = 1_000_000_000
 
@@ -50,22 +50,36 @@ def run_recipe(
         )
     check_mixtures(plan)
     state = claim_work(plan.fingerprint(), out, work, resume)
-    from .training import keep_logs, quiet_libraries
+    from .training import quiet_libraries
 
     quiet_libraries()
     with StageProgress(quiet) as progress:
         progress.say(f"recipe {plan.name} ({plan.model.use}): stages {', '.join(plan.stages)}")
-        model, processor = _models(plan, work, state, progress)
-        final = work / "final"
-        shutil.rmtree(final, ignore_errors=True)
-        write_model(model.to(saved_dtype(plan)), processor, final)
-        _write_provenance(plan, state, final)
-        keep_logs(work, final)
+        _models(plan, work, state, progress)
+        model, processor = _load_last(plan, work, state)
+        command = " ".join([f"riverone build --recipe {plan.name} --out DIR", *(overrides or ())])
+        finish_build(plan, state, model, processor, work, out, command)
+    return out
+
+
+def finish_build(
+    plan: Recipe, state: dict[str, Any], model: Any, processor: Any, work: Path, out: Path, command: str
+) -> None:
+    """Write model, remote code, card, recipe, versions and metrics; `out` appears with one rename and `work` goes.
+
+    `state` is that of `claim_work`: seconds, log and results rows of the stages. `command` repeats the build.
+    """
+    from .training import keep_logs
+
+    final = work / "final"
+    shutil.rmtree(final, ignore_errors=True)
+    write_model(model.to(saved_dtype(plan)), processor, final)
+    _write_provenance(plan, state, final, command)
+    keep_logs(work, final)
     if out.exists():
         out.rmdir()
     final.rename(out)
     shutil.rmtree(work, ignore_errors=True)
-    return out
 
 
 def preflight_packages() -> None:
@@ -79,7 +93,7 @@ def preflight_packages() -> None:
 
 def _finished(out: Path, plan: Recipe) -> bool:
     try:
-        return json.loads((out / _STATE).read_text(encoding="utf-8"))["fingerprint"] == plan.fingerprint()
+        return json.loads((out / STATE).read_text(encoding="utf-8"))["fingerprint"] == plan.fingerprint()
     except (OSError, ValueError, KeyError):
         return False
 
@@ -94,8 +108,8 @@ def claim_work(fingerprint: str, out: Path, work: Path, resume: bool) -> dict[st
     if work.exists() and not resume:
         shutil.rmtree(work)
     fresh = {"fingerprint": fingerprint, "done": [], "seconds": {}, "rows": [], "log": {}}
-    if (work / _STATE).is_file():
-        state = json.loads((work / _STATE).read_text(encoding="utf-8"))
+    if (work / STATE).is_file():
+        state = json.loads((work / STATE).read_text(encoding="utf-8"))
         if state["fingerprint"] != fingerprint:
             raise BuildError(
                 f"{work} holds an unfinished build of another recipe or other overrides. "
@@ -112,52 +126,36 @@ def claim_work(fingerprint: str, out: Path, work: Path, resume: bool) -> dict[st
 
 def save_state(work: Path, state: dict[str, Any]) -> None:
     """Write the state of the work through a temporary file."""
-    temporary = work / (_STATE + ".new")
+    temporary = work / (STATE + ".new")
     temporary.write_text(json.dumps(state, indent=1), encoding="utf-8")
-    temporary.replace(work / _STATE)
+    temporary.replace(work / STATE)
 
 
-def _models(
-    plan: Recipe, work: Path, state: dict[str, Any], progress: StageProgress
-) -> tuple[RiverOneForConditionalGeneration, RiverOneProcessor]:
-    """Run, or load the result of, every stage in order."""
+def _models(plan: Recipe, work: Path, state: dict[str, Any], progress: StageProgress) -> None:
+    """Run every stage that is not done yet, in order."""
     from . import stages
     from .measure import measure
-    from .processes import TRAININGS, processes_for, train_in_processes
+    from .processes import run_stage
 
-    model, processor = None, None
     for stage in plan.stages:
-        folder = work / stage
         if stage in state["done"]:
-            if stage != "evaluate":
-                model, processor = None, None
             continue
         began = time.monotonic()
         if stage == "model":
             progress.stage("tokenizer", 1)
-            model, processor = stages.build_model(plan)
+            write_model(*stages.build_model(plan), work / stage / "model")
             progress.advance()
-        elif stage in TRAININGS and processes_for(getattr(plan, stage)) > 1:
-            state["log"][stage] = train_in_processes(plan, stage, _last(plan, work, state), folder, progress)
-            model, processor = None, None
+        elif stage == "evaluate":
+            model, processor = _load_last(plan, work, state)
+            # What is measured is what will be saved.
+            model.to(saved_dtype(plan)).float()
+            state["rows"] = measure(model, processor, plan, progress, sum(state["seconds"].values()))
         else:
-            if model is None or processor is None:
-                model, processor = _load_last(plan, work, state)
-            if stage == "evaluate":
-                # What is measured is what will be saved.
-                model.to(saved_dtype(plan)).float()
-                state["rows"] = measure(model, processor, plan, progress, sum(state["seconds"].values()))
-            else:
-                state["log"][stage] = TRAININGS[stage](model, processor, plan, folder / "trainer", progress)
-        if stage != "evaluate" and model is not None:
-            write_model(model, processor, folder / "model")
+            state["log"][stage] = run_stage(plan, stage, _last(plan, work, state), work / stage, progress)
         # Seconds of this run only: a resumed stage counts what it trained after the resume.
         state["seconds"][stage] = round(time.monotonic() - began, 1)
         state["done"].append(stage)
         save_state(work, state)
-    if model is None or processor is None:
-        model, processor = _load_last(plan, work, state)
-    return model, processor
 
 
 def saved_dtype(plan: Recipe) -> Any:
@@ -192,7 +190,7 @@ def write_model(model: Any, processor: Any, folder: Path) -> None:
     temporary.rename(folder)
 
 
-def _write_provenance(plan: Recipe, state: dict[str, Any], folder: Path) -> None:
+def _write_provenance(plan: Recipe, state: dict[str, Any], folder: Path, command: str) -> None:
     from ..hub import model_card
 
     provenance = {
@@ -202,12 +200,12 @@ def _write_provenance(plan: Recipe, state: dict[str, Any], folder: Path) -> None
         "versions": versions(),
         "seconds": state["seconds"],
     }
-    write_json(folder / _STATE, provenance)
+    write_json(folder / STATE, provenance)
     write_json(folder / _LOG, state["log"])
     write_json(
         folder / "metrics.json",
         {
-            "command": f"riverone build --recipe {plan.name} --out DIR",
+            "command": command,
             "date": date.today().isoformat(),
             "machine": machine(),
             "versions": versions(),

@@ -195,15 +195,18 @@ def auxiliary_losses(model: Any, spec: Spec) -> dict[str, Callable[[Any], torch.
     return norm_regularizer(model, spec.regularizer_weight) if spec.regularizer_weight else {}
 
 
-def adapter_config(spec: SftSpec | MpoSpec) -> Any:
-    """peft's configuration when the recipe (or `--peft`) asks for an adapter, else None. Raises BuildError."""
+def adapter_config(spec: SftSpec | MpoSpec, model: Any) -> Any:
+    """peft's configuration for `model` when the recipe (or `--peft`) asks for an adapter, else None.
+
+    Raises BuildError.
+    """
     if not spec.peft:
         return None
     if spec.lora is None:
         raise BuildError(f"the {spec.stage} stage has no lora block. Remedy: add one, as in recipes/smoke/3_sft.yaml")
     from ..train.adapter import lora_config
 
-    return lora_config(spec.lora.rank, spec.lora.alpha, spec.lora.dropout)
+    return lora_config(spec.lora.rank, spec.lora.alpha, spec.lora.dropout, model)
 
 
 def finish_adapter(trained: Any, model: Any, folder: Path) -> None:

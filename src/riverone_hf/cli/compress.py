@@ -30,6 +30,9 @@ def compress(
     bits_budget: Annotated[
         float | None, typer.Option(min=0.5, max=16, help="Mean bits per weight: picks the scheme of each module.")
     ] = None,
+    embeddings: Annotated[
+        str, typer.Option(help="Word embeddings and head: dense, or int8 (a float16 scale per token).")
+    ] = "dense",
     preset: Annotated[str, typer.Option(help="quick, default or high.")] = "default",
     tune_steps: Annotated[
         int, typer.Option(min=0, help="Steps that tune each coded block on its output; costs time, 0 leaves it out.")
@@ -67,6 +70,7 @@ def compress(
         exclude=exclude,
         share=share,
         bits_budget=bits_budget,
+        embeddings=embeddings,
         preset=preset,
         tune_steps=tune_steps,
         samples=samples,

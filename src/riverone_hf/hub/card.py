@@ -27,7 +27,7 @@ SCORES = {
 }
 """Score key of a results row -> column heading, in the order of the table."""
 
-BASELINES = ("majority class", "blank image", "linear probe")
+BASELINES = ("majority class", "blank image", "shuffled images", "linear probe")
 """A row whose name has one of these phrases is a floor: shown in the table, never declared as the model's result."""
 
 TAGS = ["riverone", "vision-language", "quantum", "calibration", "plot-reading", "custom_code"]

@@ -1,0 +1,163 @@
+"""What do the studies share? A fixed set of test plots, rows that are files, a loop that can be stopped anywhere."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from riverone_hf.build.run import commit, machine, versions
+from riverone_hf.data import DATA_VERSION, PlotSource
+from riverone_hf.evaluate import evaluate_answers, model_answers, score_answers
+from riverone_hf.evaluate.report import mean_score
+from riverone_hf.questions import write_answers
+from riverone_hf.reader.generate import Answerer
+
+ASKED = ("q1", "q2", "q4", "q5", "q6")
+SECONDS = 240
+"""A row of a study that starts from base checkpoints takes no longer."""
+
+
+class Plots:
+    """A fixed set of simulated plots of one split, and a model's scores on it (0..100 per plot)."""
+
+    def __init__(self, families: tuple[str, ...], count: int, split: Any):
+        self.source = PlotSource(families, seed=1, split=split, matplotlib_share=0.5)
+        rows = [self.source.row(index) for index in range(count)]
+        self.families, self.images = [row["family"] for row in rows], [row["images"] for row in rows]
+        self.references = [write_answers(self.source.plot(index).truth) for index in range(count)]
+
+    def answers(self, model: Any, processor: Any) -> list[dict[str, str]]:
+        """The model's free answers to the short prompts."""
+        return model_answers(Answerer(model, processor), self.families, self.images, ASKED, 24)
+
+    def scored(self, answers: Sequence[Mapping[str, str]]) -> tuple[dict[str, Any], list[float]]:
+        """Contract fields `scores` and `ci95` of answers to all plots, and the mean score of every plot."""
+        table = zip(self.families, answers, self.references, strict=True)
+        each = [100 * mean_score(score_answers(*row)) for row in table]
+        return evaluate_answers(self.families, answers, self.references), each
+
+    def score(self, model: Any, processor: Any) -> tuple[dict[str, Any], list[float]]:
+        """`scored` of the model's answers."""
+        return self.scored(self.answers(model, processor))
+
+    def first(self, count: int) -> Plots:
+        """Only the first `count` plots."""
+        fewer = copy.copy(self)
+        for part in ("families", "images", "references"):
+            setattr(fewer, part, getattr(self, part)[:count])
+        return fewer
+
+    def row(self, name: str, seed: int, model: Any, processor: Any, **sizes: Any) -> dict[str, Any]:
+        """A results row; `sizes` are the contract's steps, trained_params, logical_params, bytes and others."""
+        began = time.monotonic()
+        row = self.row_of(name, seed, self.answers(model.eval(), processor), **sizes)
+        return {**row, "evaluation_seconds": round(time.monotonic() - began, 1)}
+
+    def row_of(self, name: str, seed: int, answers: Sequence[Mapping[str, str]], **sizes: Any) -> dict[str, Any]:
+        """The same from answers that were given already."""
+        scores, each = self.scored(answers)
+        return {
+            "name": name,
+            "seed": seed,
+            "n": len(each),
+            "commit": commit(),
+            "data_version": DATA_VERSION,
+            **sizes,
+            **scores,
+            "per_plot": [round(score, 2) for score in each],
+        }
+
+
+def study_parser(description: str, out: str) -> argparse.ArgumentParser:
+    """The options that every study has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--base", action="append", default=[], help="SEED=FOLDER of a base checkpoint; repeatable")
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--rows", default="", help="regular expression of row names")
+    parser.add_argument("--plots", type=int, default=800)
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no row after that")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--list", action="store_true", help="print the rows and stop")
+    return parser
+
+
+def bases_of(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[int, str]:
+    """Seed -> folder of the base checkpoints; leaves with the parser's usage when --base or --work is missing."""
+    if not arguments.base or arguments.work is None:
+        parser.error("--base SEED=FOLDER and --work FOLDER are needed to run rows")
+    return {int(seed): folder for seed, _, folder in (text.partition("=") for text in arguments.base)}
+
+
+def slug(name: str) -> str:
+    """A file name for a row."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def write(path: Path, content: Any) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def finished(work: Path, settings: int) -> list[dict[str, Any]]:
+    """Rows that are done under these settings."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / "rows").glob("*.json"))]
+    return [row for row in rows if row["settings"] == settings]
+
+
+def run_rows(
+    jobs: Iterable[tuple[str, int]],
+    make: Callable[[str, int], dict[str, Any]],
+    left_out: tuple[type[Exception], ...],
+    arguments: argparse.Namespace,
+    settings: int,
+    publish: Callable[[], None],
+    limit: float = SECONDS,
+) -> None:
+    """Make every (row name, seed) that is not finished, write it as a file and publish all after each.
+
+    A row whose `make` raises one of `left_out` is told on stderr and passed over; one that takes more than `limit`
+    seconds is told.
+    """
+    began = time.monotonic()
+    for name, seed in jobs:
+        if any(row["name"] == name and row["seed"] == seed for row in finished(arguments.work, settings)):
+            continue
+        if time.monotonic() - began > 60 * arguments.minutes:
+            break
+        start = time.monotonic()
+        try:
+            row = make(name, seed)
+        except left_out as error:
+            print(f"{name}: left out ({' '.join(str(error).split())[:200]})", file=sys.stderr)
+            continue
+        # What serves all rows of a base may be made on the way to one of them, which then gives its own time.
+        row.setdefault("seconds", round(time.monotonic() - start, 1))
+        write(arguments.work / "rows" / f"{slug(name)}-{seed}.json", {**row, "settings": settings})
+        slow = f"  SLOWER THAN {limit / 60:.0f} MINUTES" if row["seconds"] > limit else ""
+        print(f"{name} seed {seed}: mean {row['scores']['mean']:.2f} in {row['seconds']:.0f} s{slow}", flush=True)
+        publish()
+    publish()
+
+
+def results(command: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """Content of a results file; `more` are summaries beside the rows."""
+    return {
+        "command": command,
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(),
+        "rows": [{key: value for key, value in row.items() if key not in ("per_plot", "settings")} for row in rows],
+        **more,
+    }
