@@ -64,16 +64,15 @@ class Tuning:
     batch: int = 12
     warmup: int = 10
     share: float = 0.5
-    codebooks: float = 1e-3
-    scales: float = 1e-3
+    codebooks: float = 3e-3
+    scales: float = 3e-3
     latent: float = 1e-3
-    text: float = 1e-3
+    text: float = 3e-3
     calibration: int = 128
     held_out: int = 20
 
 
-# Codebooks, scales and codes move in every step: the best of six forms on a toy language model (docs/log.md).
-PV = additive.PVConfig(p_steps=0, v_steps=1, layers_per_step=28)
+PV = additive.PVConfig()
 PRESET = "high"
 
 

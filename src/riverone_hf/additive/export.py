@@ -84,7 +84,8 @@ def write_folder(
             with safe_open(path, "pt") as file:
                 tensor = file.get_tensor(name)
             if name in tables:
-                table = Int8Embedding(*tensor.shape, dtype=tensor.dtype)
+                rows, width = tensor.shape
+                table = Int8Embedding(rows, width, dtype=tensor.dtype)
                 table.set_weight(tensor)
                 for leaf, part in table.state_dict().items():
                     yield f"{tables[name]}.{leaf}", part

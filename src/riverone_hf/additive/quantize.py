@@ -156,7 +156,7 @@ def compress_folder(
     work = out.with_name(out.name + ".work")
     if aqlm and (bits_budget or share or embeddings != "dense" or len({t.scheme for t in plan.targets}) > 1):
         raise CompressError(
-            "an aqlm checkpoint has one scheme, no shared codebooks and dense embeddings. Remedy: one --scheme alone"
+            "an aqlm checkpoint has one scheme and no shared codebooks, dense embeddings. Remedy: one --scheme alone"
         )
     if bits_budget:
         plan = plan_for_budget(source, plan, calibration, beside(work), bits_budget, seed=seed, say=say, team=team)

@@ -127,7 +127,8 @@ def replace_by_int8(model: Any) -> None:
         # On the meta device nothing is tied yet, so the plan to tie counts as well.
         tied = head.weight is embedding.weight or f"{_name_of(model, head)}.weight" in model.all_tied_weights_keys
     weight = embedding.weight
-    table = Int8Embedding(*weight.shape, embedding.padding_idx, device=weight.device, dtype=weight.dtype)
+    rows, width = weight.shape
+    table = Int8Embedding(rows, width, embedding.padding_idx, device=weight.device, dtype=weight.dtype)
     model.set_submodule(_name_of(model, embedding), table)
     if head is not None:
         model.set_submodule(_name_of(model, head), Int8Head(head, table if tied else None))
