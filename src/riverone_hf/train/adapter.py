@@ -65,7 +65,7 @@ def load_adapter(model: Any, folder: Path) -> Any:
     if not (folder / "adapter_model.safetensors").is_file():
         raise AdapterError(f"{folder}: no adapter_model.safetensors. Remedy: copy the adapter folder again")
     try:
-        config = _with_coded(PeftConfig.from_pretrained(folder), model)
+        config = _with_coded(PeftConfig.from_pretrained(str(folder)), model)
         return PeftModel.from_pretrained(model, folder, config=config).eval()
     except (RuntimeError, ValueError, KeyError) as error:
         base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
