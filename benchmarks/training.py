@@ -247,7 +247,8 @@ def main() -> None:
     parser.add_argument("--form-plots", type=int, default=220, help="asked in full prompts and in context")
     parser.add_argument("--majority-plots", type=int, default=3000, help="training plots whose labels are counted")
     parser.add_argument("--skip-plots", type=int, default=200, help="read with each vision block left out")
-    arguments = parser.parse_args()
+    # Recipe values may stand anywhere between the options.
+    arguments = parser.parse_intermixed_args()
     if arguments.list:
         print("\n".join(NAMES))
         return

@@ -40,11 +40,11 @@ def study(monkeypatch):
 
     monkeypatch.setattr(shared_stages, "run_stage", counted)
 
-    def run(work: Path, *more: str) -> tuple[dict, list[str]]:
+    def run(work: Path, *more: str, changed: str = "") -> tuple[dict, list[str]]:
         trained.clear()
         out = work / "training.json"
         command = ["training.py", "--work", str(work), "--out", str(out), "--recipe", "smoke", "--seed", "0"]
-        monkeypatch.setattr(sys, "argv", [*command, *COUNTS, *more, *TINY])
+        monkeypatch.setattr(sys, "argv", [*command, *TINY, *COUNTS, *more, *changed.split()])
         module.main()
         return json.loads(out.read_text()), list(trained)
 
@@ -119,7 +119,7 @@ def test_rows_are_trained_once_scored_in_all_forms_and_leave_a_base(study, tmp_p
     assert trained == [] and taken["rows"][0]["scores"] == preferred["scores"]
     assert taken["rows"][0]["stage_seconds"] == preferred["stage_seconds"]
     with pytest.raises(BuildError, match=r"--base: .*no finished build of recipe smoke with seed 0.*Remedy"):
-        study(tmp_path / "third", "--base", f"0={base}", "sft.steps=3")
+        study(tmp_path / "third", "--base", f"0={base}", changed="sft.steps=3")
 
 
 def test_zero_shot_alone_sees_no_example_and_the_others_share_its_warm_up(study):
