@@ -6,7 +6,7 @@ something out are tested on exactly what was left out, beside the tower that saw
 frequent answer. All rows choose their plots from one pool that is drawn once and kept in memory, and every run sees
 each of its plots once. Finished rows are kept in results/generalization.json and skipped when the command is repeated.
 
-Run: python benchmarks/generalization.py [--only plots|looks|families] [--steps 150] [--seed 0] [--workers 1]
+Run: python benchmarks/generalization.py [--only plots|looks|families] [--steps 400] [--seed 0] [--workers 1]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from transformers import TrainingArguments, set_seed
 
 from riverone_hf.build.recipe import load_recipe
 from riverone_hf.build.run import commit, machine, versions
-from riverone_hf.build.stages import build_model, marks
+from riverone_hf.build.stages import build_model, marks, target_names
 from riverone_hf.calibration import SUPPORTED_FAMILIES
 from riverone_hf.calibration.style import LOOKS
 from riverone_hf.data import DATA_VERSION, PlotSource
@@ -74,8 +74,8 @@ class Drawn(torch.utils.data.Dataset):
         plot = self.source.plot(self.first + index)
         row = plot_row(plot, self.source, str(self.first + index), ["q2"])
         images = [image.convert("RGB").resize((IMAGE_SIZE, IMAGE_SIZE)) for image in row["images"]]
-        labels = {name: row["labels"][name] for name in ("reliability", "marks") if name in row["labels"]}
-        labels["experiment_type"] = plot.truth.outcome
+        # Facts and marks are learned as in the warm-up; the class is the outcome, which families share.
+        labels = row["labels"] | {"experiment_type": plot.truth.outcome}
         return Kept(plot.truth.family, plot.figures[0].style.look, {"images": images, "labels": labels})
 
 
@@ -108,8 +108,9 @@ class Study:
         model, processor = build_model(self.recipe)
         model.model.vision_tower.set_attn_implementation(self.spec.vision_attention)
         set_seed(self.seed + 1)
-        heads = WarmupHeads(model, OUTCOMES, [], **marks(self.spec, processor))
-        collator = WarmupCollator(processor, OUTCOMES, [])
+        targets = target_names(self.recipe)
+        heads = WarmupHeads(model, OUTCOMES, targets, self.spec.target_weight, **marks(self.spec, processor))
+        collator = WarmupCollator(processor, OUTCOMES, targets)
         with tempfile.TemporaryDirectory() as folder:
             trainer = WarmupTrainer(
                 model=heads,
@@ -191,7 +192,7 @@ def rows_to_do(only: str | None) -> Iterator[tuple[str, str, str | None]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["plots", "looks", "families"])
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw the pool")
     parser.add_argument("--out", type=Path, default=RESULTS)
