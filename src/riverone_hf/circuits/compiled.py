@@ -41,8 +41,11 @@ class _Fetch:
     whole: bool
     """Sixteen neighbours come from one aligned block."""
 
-    def args(self) -> tuple[np.ndarray, np.ndarray, bool]:
-        return self.upper, self.lower, self.whole
+    image: list[int]
+
+    def args(self, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool, np.ndarray]:
+        """As the passes take it: read at upper[u] ^ lower[j] ^ shift[circuit]."""
+        return self.upper, self.lower, self.whole, shift
 
 
 @lru_cache(maxsize=32)
@@ -50,7 +53,7 @@ def _fetch(ansatz: Ansatz, power: int) -> _Fetch:
     image, split = images(ansatz.n_wires, ansatz.entangler, power), ansatz.n_wires // 2
     lower = index_map(image[:split]).numpy().astype(np.int32)
     upper = index_map(image[split:]).numpy()
-    return _Fetch(upper, lower, max(image[:4]) < passes.LANES)
+    return _Fetch(upper, lower, max(image[:4]) < passes.LANES, image)
 
 
 class _Group:
@@ -64,16 +67,24 @@ class _Group:
         self.chunks = len(angles) << (self.n - self.low)
         self.tiles = len(angles) << (self.low - self.wide)
         self.rows = len(angles) << (self.n - self.split)
-        self.alpha, beta, self.gamma = phases.euler(angles)
-        self.turns = [phases.half_turns(beta[:, layer]).ravel() for layer in range(ansatz.n_layers)]
+        self.turned = phases.rotations(angles)
+        self.turns = [phases.by_bit(self.turned.tangent[:, layer]) for layer in range(ansatz.n_layers)]
+        self.flips = np.ascontiguousarray(self.turned.indices().T)
         self.known: dict[tuple[int, bool], tuple[Any, ...]] = {}
 
     def phases(self, layer: int, before: bool = False) -> tuple[Any, ...]:
-        """Tables of the boundary that leads into a layer, seen after or before its CNOTs."""
+        """Tables of the boundary that leads into a layer, seen after or before the flips and CNOTs there."""
         if (layer, before) in self.known:
             return self.known[layer, before]
-        alpha = self.alpha[:, layer - 1] if layer else np.zeros_like(self.alpha[:, 0])
-        t = phases.tables(self.gamma[:, layer], alpha, self.n, self.ansatz.entangler, self.split, before)
+        turned, n = self.turned, self.n
+        gamma, scale = turned.gamma[:, layer], turned.cosine[:, layer].prod(1)
+        alpha = turned.alpha[:, layer - 1] if layer else np.zeros_like(gamma)
+        if before:
+            flipped = phases.carried(self.flips[layer - 1], _fetch(self.ansatz, 1).image)
+            gamma = gamma * phases.signs(flipped, n)
+        elif layer:
+            alpha = alpha * phases.signs(self.flips[layer - 1], n)
+        t = phases.tables(gamma, alpha, scale, n, self.ansatz.entangler, self.split, before)
         self.known[layer, before] = t.upper_re, t.upper_im, t.lower_re, t.lower_im, t.variant, t.variants
         return self.known[layer, before]
 
@@ -109,7 +120,7 @@ class _Circuit(torch.autograd.Function):
                 sums, each = _go_back(run, group, final[part], _plane(grad_p[part]), ctx.align, own, wanted)
                 if grad_amplitudes is not None and shared:
                     grad_amplitudes[0] += each.sum(0)
-                grad_angles[part] = phases.angle_gradients(sums, values[part], group.alpha)
+                grad_angles[part] = phases.angle_gradients(sums, values[part], group.turned)
         by_amplitudes = None if grad_amplitudes is None else torch.from_numpy(grad_amplitudes)
         return by_amplitudes, torch.from_numpy(grad_angles).to(angles.dtype), None, None
 
@@ -131,12 +142,12 @@ def _simulate(
         # Two registers alternate so that the last layer ends in the one that is kept.
         x = kept if (depth - layer) % 2 else memory.work_space("a", kept.size)
         turns = group.turns[layer]
-        fetch = disentangle.args()
+        fetch = disentangle.args(group.flips[layer - 1])
         run(passes.low_forward, group.chunks, layer == 0, source, step, x, sizes, fetch, group.phases(layer), turns)
         if group.n > group.low:
             run(passes.high_forward, group.tiles, x, sizes, group.wide, turns)
         source, step = x, passes.STATE * n_states
-    run(passes.measure, group.rows, kept, p.reshape(-1), sizes, read.args())
+    run(passes.measure, group.rows, kept, p.reshape(-1), sizes, read.args(group.flips[-1]))
 
 
 def _go_back(
@@ -163,31 +174,37 @@ def _go_back(
     for layer in reversed(range(depth)):
         seed, x, free = layer == depth - 1, registers[0], registers[1]
         target = (free[: group.circuits * n_states] if grad is None else grad).reshape(-1)
-        low = np.empty((group.chunks, 3 * group.low), np.float32)
-        high = np.empty((group.tiles, 3 * (group.n - group.low)), np.float32)
+        low = np.empty((group.chunks, 2 * group.low), np.float32)
+        high = np.empty((group.tiles, 2 * (group.n - group.low)), np.float32)
+        signed = np.empty((group.chunks, group.low + 1), np.float32)
         # Between layers the phases are those of the boundary that was crossed, seen from below.
         crossed = group.phases(layer if seed else layer + 1, before=not seed)
-        fetch = (unread if seed else entangle).args()
+        permuted = unread if seed else entangle
+        fetch = permuted.args(phases.carried(group.flips[layer], permuted.image))
         turns = group.turns[layer]
-        run(passes.low_backward, group.chunks, seed, source, grad_p, x, sizes, fetch, crossed, turns, low)
+        run(passes.low_backward, group.chunks, seed, source, grad_p, x, sizes, fetch, crossed, turns, low, signed)
         leave = passes.KEEP if layer else passes.AMPLITUDES if wanted else passes.NOTHING
         first = group.phases(0)
         if group.n > group.low or layer == 0:
             run(passes.high_backward, group.tiles, leave, x, target, sizes, group.wide, first, turns, high)
-        sums[:, layer] = _by_wire(low, high, group.circuits)
+        sums[:, layer] = _by_wire(low, high, signed, group.circuits)
         source, registers = x, registers[::-1]
+    sums[..., :2] *= group.turned.sum_weights()[..., None]
     return sums, target.reshape(group.circuits, n_states)
 
 
-def _by_wire(low: np.ndarray, high: np.ndarray, circuits: int) -> np.ndarray:
-    """Pauli sums of all units (units, 3 bits) -> (circuits, n, 3) with wire 0, the highest bit, first."""
-    parts = [
-        x.reshape(circuits, len(x) // circuits, x.shape[1])
-        .sum(1, dtype=np.float64)
-        .reshape(circuits, x.shape[1] // 3, 3)
-        for x in (low, high)
-    ]
-    return np.concatenate(parts, axis=1)[:, ::-1]
+def _by_wire(low: np.ndarray, high: np.ndarray, signed: np.ndarray, circuits: int) -> np.ndarray:
+    """Pauli sums of all units, as the passes leave them -> (circuits, n, 3) with wire 0, the highest bit, first."""
+
+    def total(x: np.ndarray) -> np.ndarray:
+        return x.reshape(circuits, len(x) // circuits, x.shape[1]).sum(1, dtype=np.float64)
+
+    bits = high.shape[1] // 2
+    x_y = np.concatenate([total(x).reshape(circuits, x.shape[1] // 2, 2) for x in (low, high)], axis=1)
+    # The bits above a chunk give all of it one sign.
+    by_chunk = signed[:, -1].reshape(circuits, -1).astype(np.float64)
+    z = np.concatenate([total(signed[:, :-1]), by_chunk @ phases.signs(np.arange(1 << bits), bits)[:, ::-1]], axis=1)
+    return np.concatenate([x_y, z[..., None]], axis=2)[:, ::-1]
 
 
 def _plane(tensor: torch.Tensor) -> np.ndarray:
