@@ -5,9 +5,10 @@ and phases are left between the layers only: alpha of one layer is carried throu
 the next; the last alpha does not reach p. A phase over n bits is a product of a table over the upper bits and one over
 the lower bits; where a CNOT couples the two halves, the lower table exists once per value of the coupling bits.
 
-Half the multiplications of a rotation are saved: cos(beta/2) is left out, so that y0 = x0 - t x1 and y1 = x1 + t x0 with
-t = tan(beta/2), and the product of all cosines of a layer goes into its tables of phases. For t to stay within 0..1, a
-wire turned by more than pi/2 is turned by pi - beta instead and then flipped by X, which moves basis indices only.
+Half the multiplications of a rotation are saved: cos(beta/2) is left out, so that y0 = x0 - t x1 and y1 = x1 + t x0
+with t = tan(beta/2), and the product of all cosines of a layer goes into its tables of phases. For t to stay within
+0..1, a wire turned by more than pi/2 is turned by pi - beta instead and then flipped by X, which moves basis indices
+only.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Masks:
 
 @dataclass(frozen=True)
 class Tables:
-    """Phases of one layer boundary for some circuits as float32 planes, flat."""
+    """Phases of layer boundaries for some circuits as float32 planes, one row per boundary."""
 
     lower_re: np.ndarray
     lower_im: np.ndarray
@@ -86,8 +87,8 @@ def rotations(angles: np.ndarray) -> Rotations:
 
 
 def by_bit(tangent: np.ndarray) -> np.ndarray:
-    """(batch, n) with wire 0 first -> (batch n,) float32, lowest bit first."""
-    return tangent[:, ::-1].astype(np.float32).ravel()
+    """(L, batch, n) with wire 0 first -> (L, batch n) float32, lowest bit first."""
+    return tangent[..., ::-1].astype(np.float32).reshape(len(tangent), -1)
 
 
 def carried(index: np.ndarray, image: list[int]) -> np.ndarray:
@@ -99,8 +100,8 @@ def carried(index: np.ndarray, image: list[int]) -> np.ndarray:
 
 
 def signs(index: np.ndarray, n_wires: int) -> np.ndarray:
-    """-1 where a wire's bit of the index is set, else 1: (batch,) -> (batch, n_wires)."""
-    return 1 - 2 * (index[:, None] >> np.arange(n_wires - 1, -1, -1) & 1)
+    """-1 where a wire's bit of the index is set, else 1: (...) -> (..., n_wires)."""
+    return 1 - 2 * (index[..., None] >> np.arange(n_wires - 1, -1, -1) & 1)
 
 
 @lru_cache(maxsize=16)
@@ -148,16 +149,16 @@ def tables(
 ) -> Tables:
     """scale exp(i phase) for gamma and the previous layer's alpha, wire 0 first; `before` as in masks.
 
-    gamma and alpha (batch, n), scale (batch,), which goes into the upper planes.
+    gamma and alpha (boundaries, batch, n), scale (boundaries, batch), which goes into the upper planes.
     """
     halves = masks(n_wires, entangler, split, before)
-    phases = np.concatenate([gamma, alpha], axis=1)
+    phases = np.concatenate([gamma, alpha], axis=-1)
     lower = _reduced(phases @ halves.lower.reshape(len(halves.lower), -1))
     upper = _reduced(phases @ halves.upper)
-    factor = scale[:, None].astype(np.float32)
-    upper_re, upper_im = (factor * np.cos(upper)).ravel(), (factor * np.sin(upper)).ravel()
-    lower_re, lower_im = np.cos(lower).ravel(), np.sin(lower).ravel()
-    return Tables(lower_re, lower_im, upper_re, upper_im, halves.variant, halves.lower.shape[1])
+    factor = scale[..., None].astype(np.float32)
+    planes = np.cos(lower), np.sin(lower), factor * np.cos(upper), factor * np.sin(upper)
+    flat = [plane.reshape(len(plane), plane.shape[1] * plane.shape[2]) for plane in planes]
+    return Tables(*flat, halves.variant, halves.lower.shape[1])
 
 
 def angle_gradients(sums: np.ndarray, angles: np.ndarray, turned: Rotations) -> np.ndarray:
