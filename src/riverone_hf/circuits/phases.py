@@ -156,9 +156,12 @@ def tables(
     lower = _reduced(phases @ halves.lower.reshape(len(halves.lower), -1))
     upper = _reduced(phases @ halves.upper)
     factor = scale[..., None].astype(np.float32)
-    planes = np.cos(lower), np.sin(lower), factor * np.cos(upper), factor * np.sin(upper)
-    flat = [plane.reshape(len(plane), plane.shape[1] * plane.shape[2]) for plane in planes]
-    return Tables(*flat, halves.variant, halves.lower.shape[1])
+
+    def flat(plane: np.ndarray) -> np.ndarray:
+        return plane.reshape(len(plane), plane.shape[1] * plane.shape[2])
+
+    planes = flat(np.cos(lower)), flat(np.sin(lower)), flat(factor * np.cos(upper)), flat(factor * np.sin(upper))
+    return Tables(*planes, halves.variant, halves.lower.shape[1])
 
 
 def angle_gradients(sums: np.ndarray, angles: np.ndarray, turned: Rotations) -> np.ndarray:
