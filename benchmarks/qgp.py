@@ -279,11 +279,11 @@ def roofline() -> dict[str, float]:
 def work(wires: int, layers: int) -> tuple[float, float]:
     """GFLOP and GB that forward and backward of the compiled engine need: see `circuits/passes.py`.
 
-    Per entry and bit, forward: two planes, 3 flops each; backward: four planes, 3 each, and 10 for the Pauli sums.
+    Per entry and bit, forward: two planes, 2 flops each; backward: four planes, 2 each, and 8 for the Pauli sums.
     Bytes: two passes a layer over two planes forward and four backward, each read and written.
     """
     entries = 2**wires
-    flops = entries * wires * layers * (2 * 3 + 4 * 3 + 10)
+    flops = entries * wires * layers * (2 * 2 + 4 * 2 + 8)
     return flops / 1e9, entries * 4 * layers * 2 * 2 * (2 + 4) / 1e9
 
 
@@ -331,7 +331,7 @@ def main() -> None:
             "command": "OMP_NUM_THREADS=1 python " + " ".join(["benchmarks/qgp.py", *sys.argv[1:]]),
             "date": datetime.date.today().isoformat(),
             "machine": f"one of {os.cpu_count()} CPU cores",
-            "versions": {name: _version(name) for name in ("torch", "numba", "torchquantum", "tensorcircuit-ng")},
+            "versions": {package: _version(package) for package, _ in ROWS.values()},
         }
         options.json.write_text(json.dumps({**about, "roofline": roof, "rows": [*big, *small]}, indent=1) + "\n")
 

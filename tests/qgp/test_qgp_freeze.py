@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, LlamaForCausalLM
 
 from fresh import run_fresh
+from riverone_hf.build.recipe import load_recipe
+from riverone_hf.build.stages import build_model
 from riverone_hf.errors import FrozenResumeError, ModelFolderError, NonFiniteWeightError
 from riverone_hf.model import RiverOneForConditionalGeneration, RiverOneVisionModel
 from riverone_hf.model.generated_riverone import frozen_state
@@ -227,15 +229,29 @@ def test_fused_rows_freeze_to_what_they_were():
     assert torch.equal(freeze(model).blocks[0]["qkv"].weight, weight)
 
 
-def test_frozen_model_needs_neither_circuit_nor_package(live, tmp_path):
+@pytest.fixture(scope="module")
+def nano():
+    """The model of the nano recipe with four layers that share two blocks."""
+    shared = ["model.vision.layer_map=[0, 0, 1, 1]", "model.tokenizer.plots=40", "model.tokenizer.vocab_size=512"]
+    return build_model(load_recipe("nano", shared))
+
+
+@pytest.mark.parametrize("size", ["tiny", "nano"])
+def test_frozen_model_needs_neither_circuit_nor_package(size, live, nano, tmp_path):
     folder, figure = tmp_path / "published", tmp_path / "figure.png"
+    processor = tiny_processor(live.config)
+    if size == "nano":
+        image, (model, processor) = torch.rand(1, 3, 128, 128), nano
+        live = attach(model.eval(), QGPConfig(register="tiled"))
+        train(live, lambda m: m.get_image_features(image).pooler_output, steps=1)
+        assert len(generators(live)) == 6 and live.config.vision_config.qkv_map == [0, 0, 1, 1]
     live.save_pretrained(folder)
-    tiny_processor(live.config).save_pretrained(folder)
+    processor.save_pretrained(folder)
     Image.new("RGB", (32, 32), "red").save(figure)
     found, errors = run_fresh(folder, figure, tmp_path)
     assert found["loaded"] == [] and not any(found["info"].values()), errors
     model = AutoModelForImageTextToText.from_pretrained(folder)
-    processor = tiny_processor(live.config)
+    assert model.config.vision_config.qkv_map == [0, 1, 2, 3]
     content = [{"type": "image", "path": str(figure)}, {"type": "text", "text": "see <image> <IMG_CONTEXT>"}]
     batch = processor.apply_chat_template(
         [{"role": "user", "content": content}],

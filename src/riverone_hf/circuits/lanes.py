@@ -2,8 +2,8 @@
 
 Numba leaves it to LLVM to find vectors in scalar loops, which fails for butterflies over one array (it cannot prove
 that the strides do not overlap). These intrinsics write the vector code down instead; LLVM splits sixteen lanes into
-what the processor has (AVX-512, AVX2, NEON). A rotation by RY(b) is y0 = c x0 - s x1, y1 = s x0 + c x1 with
-c = cos(b/2), s = sin(b/2) for every pair of entries that differ in one bit; tables hold c and s of bit b at 2b, 2b + 1.
+what the processor has (AVX-512, AVX2, NEON). A rotation by RY(b), less its factor cos(b/2), is y0 = x0 - t x1,
+y1 = x1 + t x0 with t = tan(b/2) for every pair of entries that differ in one bit; tables hold t by bit.
 """
 
 from __future__ import annotations
@@ -67,12 +67,10 @@ class Emitter:
         one = self.builder.insert_element(ir.Constant(VECTOR, ir.Undefined), scalar, INDEX(0))
         return self.builder.shuffle_vector(one, one, ir.Constant(INDICES, [0] * LANES))
 
-    def cosine_sine(self, table: Any, offset: Any, bit: int, inverse: bool) -> tuple[Any, Any]:
-        """Splats of c and s of a bit; the inverse rotation has -s."""
-        place = self.builder.gep(table, [self.builder.add(offset, ir.Constant(offset.type, 2 * bit))])
-        cosine = self.builder.load(place)
-        sine = self.builder.load(self.builder.gep(place, [ir.Constant(offset.type, 1)]))
-        return self.splat(cosine), self.splat(self.builder.fneg(sine) if inverse else sine)
+    def tangent(self, table: Any, offset: Any, bit: int, inverse: bool) -> Any:
+        """A splat of t of a bit; the inverse rotation has -t."""
+        t = self.builder.load(self.builder.gep(table, [self.builder.add(offset, ir.Constant(offset.type, bit))]))
+        return self.splat(self.builder.fneg(t) if inverse else t)
 
     def times(self, a: Any, b: Any) -> Any:
         return self.builder.fmul(a, b, flags=("contract",))
@@ -83,10 +81,9 @@ class Emitter:
     def minus(self, a: Any, b: Any) -> Any:
         return self.builder.fsub(a, b, flags=("contract",))
 
-    def pair(self, x0: Any, x1: Any, c: Any, s: Any) -> tuple[Any, Any]:
+    def pair(self, x0: Any, x1: Any, t: Any) -> tuple[Any, Any]:
         """The rotation of two vectors whose entries differ in one bit."""
-        y0 = self.minus(self.times(c, x0), self.times(s, x1))
-        return y0, self.plus(self.times(s, x0), self.times(c, x1))
+        return self.minus(x0, self.times(t, x1)), self.plus(x1, self.times(t, x0))
 
     def swap(self, x: Any, bit: int) -> Any:
         """The lanes of x in the order lane ^ 2^bit."""
@@ -110,13 +107,13 @@ def turn(typing: Any, x: Any, offset: Any, stride: Any, table: Any, row: Any, k:
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         e = Emitter(context, builder)
-        data, cs = e.data(signature.args[0], args[0]), e.data(signature.args[3], args[3])
+        data, tangents = e.data(signature.args[0], args[0]), e.data(signature.args[3], args[3])
         places = _places(e, data, args[1], args[2], 1 << count)
         v = [e.load(place) for place in places]
         for bit in range(count):
-            c, s = e.cosine_sine(cs, args[4], bit, inverse=False)
+            t = e.tangent(tangents, args[4], bit, inverse=False)
             for low, high in _pairs(count, bit):
-                v[low], v[high] = e.pair(v[low], v[high], c, s)
+                v[low], v[high] = e.pair(v[low], v[high], t)
         for value, place in zip(v, places, strict=True):
             e.store(value, place)
         return context.get_dummy_value()
@@ -130,10 +127,10 @@ def turn_lanes(typing: Any, value: Any, table: Any, row: Any) -> Any:
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         e = Emitter(context, builder)
-        v, cs = args[0], e.data(signature.args[1], args[1])
+        v, tangents = args[0], e.data(signature.args[1], args[1])
         for bit in range(LANE_BITS):
-            c, s = e.cosine_sine(cs, args[2], bit, inverse=False)
-            v = e.plus(e.times(c, v), e.times(e.times(s, e.signs(bit, -1.0)), e.swap(v, bit)))
+            t = e.tangent(tangents, args[2], bit, inverse=False)
+            v = e.plus(v, e.times(e.times(t, e.signs(bit, -1.0)), e.swap(v, bit)))
         return v
 
     return LANES_TYPE(LANES_TYPE, table, types.intp), emit
@@ -141,33 +138,30 @@ def turn_lanes(typing: Any, value: Any, table: Any, row: Any) -> Any:
 
 @instruction(literal=True)
 def unturn(typing: Any, x: Any, offset: Any, stride: Any, table: Any, row: Any, sums: Any, acc: Any, k: Any) -> Any:
-    """Undoes `turn` on state and gradient, and adds up Im<g|X|p>, Im<g|Y|p>, Im<g|Z|p> for each bit.
+    """Undoes `turn` on state and gradient, and adds up Im<g|X|p> and Im<g|Y|p> for each bit.
 
     Four vectors lie side by side in x: p's real and imaginary part, then g's. The sums belong to the state before the
-    rotation is undone; bit j's go to rows acc + 3j, 3j + 1, 3j + 2 of the (rows, 16) table `sums`, lane by lane.
+    rotation is undone; bit j's go to rows acc + 2j and acc + 2j + 1 of the (rows, 16) table `sums`, lane by lane.
     """
     count = k.literal_value
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         e = Emitter(context, builder)
-        data, cs, out = (e.data(signature.args[i], args[i]) for i in (0, 3, 5))
+        data, tangents, out = (e.data(signature.args[i], args[i]) for i in (0, 3, 5))
         starts = [builder.add(args[1], ir.Constant(args[1].type, LANES * plane)) for plane in range(4)]
         places = [_places(e, data, start, args[2], 1 << count) for start in starts]
         v = [[e.load(place) for place in plane] for plane in places]
-        q = [e.minus(e.times(v[2][j], v[1][j]), e.times(v[3][j], v[0][j])) for j in range(1 << count)]
         for bit in range(count):
-            c, s = e.cosine_sine(cs, args[4], bit, inverse=True)
-            x = y = z = None
+            t = e.tangent(tangents, args[4], bit, inverse=True)
+            x = y = None
             for low, high in _pairs(count, bit):
                 (p0, p1), (i0, i1), (g0, g1), (h0, h1) = [(plane[low], plane[high]) for plane in v]
                 x = _signed(e, x, [(g0, i1), (g1, i0)], [(h0, p1), (h1, p0)])
                 y = _signed(e, y, [(g1, p0), (h1, i0)], [(g0, p1), (h0, i1)])
-                difference = e.minus(q[low], q[high])
-                z = difference if z is None else e.plus(z, difference)
                 for plane in v:
-                    plane[low], plane[high] = e.pair(plane[low], plane[high], c, s)
-            for i, value in enumerate((x, y, z)):
-                e.add_to(out, builder.add(args[6], ir.Constant(args[6].type, 3 * bit + i)), value)
+                    plane[low], plane[high] = e.pair(plane[low], plane[high], t)
+            for i, value in enumerate((x, y)):
+                e.add_to(out, builder.add(args[6], ir.Constant(args[6].type, 2 * bit + i)), value)
         for plane, plane_places in zip(v, places, strict=True):
             for value, place in zip(plane, plane_places, strict=True):
                 e.store(value, place)
@@ -178,23 +172,21 @@ def unturn(typing: Any, x: Any, offset: Any, stride: Any, table: Any, row: Any, 
 
 @instruction()
 def unturn_lanes(typing: Any, x: Any, offset: Any, table: Any, row: Any, sums: Any, acc: Any) -> Any:
-    """`unturn` for the four bits inside a vector; the signs of Y (+ where the bit is 1) and of Z are left out."""
+    """`unturn` for the four bits inside a vector; the sign of Y (+ where the bit is 1) is left out."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         e = Emitter(context, builder)
-        data, cs, out = (e.data(signature.args[i], args[i]) for i in (0, 2, 4))
+        data, tangents, out = (e.data(signature.args[i], args[i]) for i in (0, 2, 4))
         places = _places(e, data, args[1], ir.Constant(args[1].type, LANES), 4)
         v = [e.load(place) for place in places]
-        q = e.minus(e.times(v[2], v[1]), e.times(v[3], v[0]))
         for bit in range(LANE_BITS):
-            c, s = e.cosine_sine(cs, args[3], bit, inverse=True)
-            signed = e.times(s, e.signs(bit, -1.0))
+            signed = e.times(e.tangent(tangents, args[3], bit, inverse=True), e.signs(bit, -1.0))
             swapped = [e.swap(plane, bit) for plane in v]
             x = e.minus(e.times(v[2], swapped[1]), e.times(v[3], swapped[0]))
             y = e.plus(e.times(v[2], swapped[0]), e.times(v[3], swapped[1]))
-            for i, value in enumerate((x, y, q)):
-                e.add_to(out, builder.add(args[5], ir.Constant(args[5].type, 3 * bit + i)), value)
-            v = [e.plus(e.times(c, a), e.times(signed, b)) for a, b in zip(v, swapped, strict=True)]
+            for i, value in enumerate((x, y)):
+                e.add_to(out, builder.add(args[5], ir.Constant(args[5].type, 2 * bit + i)), value)
+            v = [e.plus(a, e.times(signed, b)) for a, b in zip(v, swapped, strict=True)]
         for value, place in zip(v, places, strict=True):
             e.store(value, place)
         return context.get_dummy_value()
