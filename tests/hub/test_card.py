@@ -125,7 +125,7 @@ def test_the_snippet_compiles_and_asks_a_real_question(folder: Path):
 
 
 def test_the_card_beside_the_readme_is_current():
-    results = REPO / "results" / "nano.json"
+    results = REPO / "results" / "base.json"
     given = json.loads(results.read_text()) if results.is_file() else None
     assert (REPO / "model_card.md").read_text() == str(example_card(given)), (
         "render it again: python -c 'from riverone_hf.hub.card import example_card as c; print(c(RESULTS), end=\"\")'"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from .attach import attach, generators, trained_parameters
 from .baselines import BitMaskConfig, KroneckerConfig, LoRAConfig, MLPConfig, RowColumnConfig
 from .config import GeneratorConfig, QGPConfig
+from .foreign import PEFT_METHODS, peft_baseline
 from .freeze import freeze, frozen_state_dict, live_checkpoints, load_live, refuse_frozen
 from .generator import WeightGenerator
 from .matching import shapes
@@ -18,6 +19,7 @@ from .paramgen import ParamGenConfig, VQCGeneratedLinear, VQCWeightGenerator
 from .report import Report, regularizer, report
 
 __all__ = [
+    "PEFT_METHODS",
     "BitMaskConfig",
     "DepolarizingNoise",
     "GeneratorConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "live_checkpoints",
     "load_live",
     "matched",
+    "peft_baseline",
     "refuse_frozen",
     "regularizer",
     "report",

@@ -1,7 +1,7 @@
 """Classical generators of the same weights, to be compared with the circuit at an equal number of trained parameters.
 
-All start at the identity. For foreign models LoRA, LoKr, VeRA and (IA)3 come from peft; here are those that a shared
-weight with one slot per layer needs.
+All start at the identity. For foreign models LoRA, LoKr, VeRA and (IA)3 come from peft (`foreign`); here are those that
+a shared weight with one slot per layer needs.
 """
 
 from __future__ import annotations
