@@ -8,6 +8,7 @@ import pytest
 
 from riverone_hf.questions import FAMILIES
 from riverone_hf.reader import Verdict
+from riverone_hf.reader.embedded import embedded_model
 
 
 def refused(result, *parts: str) -> None:
@@ -84,7 +85,10 @@ def test_without_a_name_the_embedded_model_reads(run, plots: Path) -> None:
     (verdict,) = json.loads(result.stdout)
     assert verdict["provenance"]["model"] == "embedded"
     (note,) = result.stderr.splitlines()
-    assert "taken for one of these" in note and "rabi" in note
+    assert "taken for one of these" in note
+    assert f"the {len(FAMILIES)} experiment families of QCalEval" in note
+    families = json.loads((embedded_model() / "config.json").read_text())["families"]
+    assert set(families) == set(FAMILIES)
 
 
 def test_wrong_models_are_one_line(run, saved_model: Path, plots: Path, tmp_path: Path) -> None:

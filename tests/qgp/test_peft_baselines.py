@@ -22,13 +22,14 @@ def test_adapters_of_peft_start_as_the_model_train_and_merge(method):
     assert len(named) == 2, "the queries of both layers, nothing else"
     assert 0 < adapted.get_nb_trainable_parameters()[0] < 200
 
-    optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], 1.0)
-    for _ in range(2):  # the second factor of a product moves after the first
+    # Adam: the queries of a fresh model have tiny gradients.
+    optimizer = torch.optim.Adam([p for p in adapted.parameters() if p.requires_grad], 0.1)
+    for _ in range(8):
         optimizer.zero_grad()
         adapted(TOKENS, labels=TOKENS).loss.backward()
         optimizer.step()
     trained = adapted.eval()(TOKENS).logits
-    assert (trained - before).abs().max() > 1e-6
+    assert (trained - before).abs().max() > 1e-4
     plain = adapted.merge_and_unload()
     assert not any("lora" in name or "vera" in name or "ia3" in name for name, _ in plain.named_parameters())
     torch.testing.assert_close(plain(TOKENS).logits, trained, rtol=1e-4, atol=1e-5)
