@@ -32,8 +32,10 @@ def test_two_processes_give_the_losses_of_one_and_end_with_the_build(tmp_path):
     command = [sys.executable, "-m", "riverone_hf", "build", "--recipe", "smoke", *LITTLE, *TWO]
     command += ["--out", str(tmp_path / "two")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # As a shell starts what is put in the background: SIGINT is ignored, by all its children too.
+    background = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+        background, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
     )
     deadline = time.monotonic() + 300
     while not list((tmp_path / "two.work" / "sft" / "trainer").glob("checkpoint-4/trainer_state.json")):

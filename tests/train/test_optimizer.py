@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import distributed, multiprocessing, nn
+from torch.optim import _muon
 
 from riverone_hf.train.optimizer import MuonAdamW, muon_adamw
 
@@ -69,3 +73,39 @@ def test_foreign_state_is_refused():
         muon_adamw(net, 1e-2, 1e-2, 0.0).load_state_dict({"children": [{}]})
     with pytest.raises(ValueError, match="no closure"):
         MuonAdamW([], [nn.Parameter(torch.zeros(2))], 1e-3, 1e-3).step(lambda: None)
+
+
+def train_shared(rank, folder):
+    """Four steps; without a rank in one process. Leaves weights, momenta and the shapes made orthogonal here."""
+    if rank is not None:
+        distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    shapes, orthogonal = [], _muon._zeropower_via_newtonschulz
+    _muon._zeropower_via_newtonschulz = lambda update, *rest: (
+        shapes.append([*update.shape]),
+        orthogonal(update, *rest),
+    )[1]
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 9), nn.Tanh(), nn.Linear(9, 6))
+    net[4].weight.requires_grad_(False)
+    optimizer = muon_adamw(net, 1e-2, 1e-2, 0.01)
+    for step in range(4):
+        optimizer.zero_grad()
+        net(torch.randn(5, 6, generator=torch.Generator().manual_seed(step))).square().mean().backward()
+        optimizer.step()
+    _muon._zeropower_via_newtonschulz = orthogonal
+    momenta = {f"momentum.{k}": v["momentum_buffer"] for k, v in optimizer.children[0].state_dict()["state"].items()}
+    save_file({**net.state_dict(), **momenta}, f"{folder}/{rank}.safetensors")
+    Path(f"{folder}/{rank}.json").write_text(json.dumps(shapes))
+
+
+def test_processes_share_the_work_of_muon_and_end_alike(tmp_path):
+    multiprocessing.start_processes(train_shared, (str(tmp_path),), nprocs=2, start_method="spawn")
+    train_shared(None, str(tmp_path))
+    one = load_file(tmp_path / "None.safetensors")
+    assert sum(name.startswith("momentum") for name in one) == 2
+    for rank in (0, 1):
+        two = load_file(tmp_path / f"{rank}.safetensors")
+        assert two.keys() == one.keys()
+        assert all(torch.equal(two[name], one[name]) for name in one)
+    done = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1, None)]
+    assert done == [[[9, 12]] * 4, [[12, 6]] * 4, [[12, 6], [9, 12]] * 4]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,8 @@ def _train(
     quiet: bool,
 ) -> None:
     """One of the processes."""
+    # Linux sends SIGINT when the parent dies; a build put in the background by a shell would ignore it and train on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count)}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(count)}
     from accelerate import PartialState

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -170,8 +171,23 @@ def _outside(panel: Panel, style: Style, m: Metrics) -> float:
     return need + 2 * m.pad if need else 0.0
 
 
+_LAST: list[tuple[Any, Any, Any]] = [(None, None, None)]
+"""The figure laid out last, its size and the result: one tuple, so that threads never mix two figures."""
+
+
 def layout(figure: Figure, size: tuple[int, int]) -> tuple[list[PanelLayout], Metrics]:
-    """Positions of every panel for an output of `size` (width, height): tight around the labels, or wider margins."""
+    """Positions of every panel for an output of `size` (width, height): tight around the labels, or wider margins.
+
+    The last result is kept: whoever draws a figure and then asks where things stand in it waits once.
+    """
+    last = _LAST[0]
+    if last[0] is not figure or last[1] != size:
+        last = _LAST[0] = (figure, size, _layout(figure, size))
+    places, m = last[2]
+    return list(places), m
+
+
+def _layout(figure: Figure, size: tuple[int, int]) -> tuple[list[PanelLayout], Metrics]:
     width, height = size
     style, m = settle(figure), metrics(figure, size)
     rows = panel_rows(figure)

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.optim import AdamW, Muon, Optimizer
+
+from .distributed import together
 
 
 class MuonAdamW(Optimizer):
@@ -15,6 +17,9 @@ class MuonAdamW(Optimizer):
 
     torch.optim.Muon takes 2-D parameters only and leaves the combination to its user. `lr` is AdamW's; Muon's rate is
     `muon_lr` (scheduled by the same factor). Source: K. Jordan, Muon (2024), torch.optim.Muon.
+
+    Processes that train together share Muon's work out: each makes matrices orthogonal that are its own and hands
+    them round. Every process keeps all momenta, so that the first one's state is the whole state.
     """
 
     def __init__(
@@ -45,7 +50,10 @@ class MuonAdamW(Optimizer):
         if closure is not None:
             raise ValueError("MuonAdamW takes no closure; call backward() before step()")
         for child in self.children:
-            child.step()
+            if isinstance(child, Muon) and together():
+                _step_shared(child)
+            else:
+                child.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients of both."""
@@ -64,6 +72,43 @@ class MuonAdamW(Optimizer):
         for child, state in zip(self.children, states, strict=True):
             child.load_state_dict(state)
         self._link()
+
+
+def _step_shared(muon: Muon) -> None:
+    """One step of `muon` in every process, each doing its share; gradients are alike everywhere before and after."""
+    moved = [(group, p) for group in muon.param_groups for p in group["params"] if p.grad is not None]
+    owners = _owners([p for _, p in moved], distributed.get_world_size())
+    mine, held = distributed.get_rank(), []
+    for (group, parameter), owner in zip(moved, owners, strict=True):
+        if owner == mine:
+            continue
+        state, gradient = muon.state[parameter], parameter.grad
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+        held.append((parameter, gradient))
+        parameter.grad = None
+    muon.step()
+    for parameter, gradient in held:
+        parameter.grad = gradient
+    for rank in range(distributed.get_world_size()):
+        theirs = [p for (_, p), owner in zip(moved, owners, strict=True) if owner == rank]
+        if not theirs:
+            continue
+        flat = torch.cat([p.flatten() for p in theirs])
+        distributed.broadcast(flat, src=rank)
+        for parameter, values in zip(theirs, flat.split([p.numel() for p in theirs]), strict=True):
+            parameter.copy_(values.view_as(parameter))
+
+
+def _owners(matrices: list[nn.Parameter], processes: int) -> list[int]:
+    """The process of each matrix: the dearest first, always to the process that has least to do."""
+    cost = [min(p.shape) ** 2 * max(p.shape) for p in matrices]
+    load, owners = [0] * processes, [0] * len(matrices)
+    for index in sorted(range(len(matrices)), key=lambda i: (-cost[i], i)):
+        owners[index] = load.index(min(load))
+        load[owners[index]] += cost[index]
+    return owners
 
 
 def muon_adamw(model: nn.Module, lr: float, muon_lr: float, weight_decay: float) -> MuonAdamW:
