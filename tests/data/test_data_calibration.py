@@ -12,6 +12,7 @@ from PIL import Image
 
 from riverone_hf.calibration import SUPPORTED_FAMILIES
 from riverone_hf.data import PlotSource
+from riverone_hf.data.calibration import LABELLED
 from riverone_hf.data.show import show_plots
 from riverone_hf.errors import QuestionError
 from riverone_hf.questions import QUESTIONS, parse_q1, parse_q2, write_answers
@@ -46,7 +47,7 @@ def test_families_take_turns():
 
 def test_conversation_columns():
     row = PlotSource(("ramsey_t2star",)).row(0)
-    assert set(row) == {"id", "family", "experiment_type", "images", "messages", "labels"}
+    assert set(row) == {"id", "family", "experiment_type", "images", "messages", "labels", "brief"}
     first = row["messages"][0]["content"]
     assert [part["type"] for part in first] == ["image", "image", "text"]
     assert [part["text"] is None for part in first] == [True, True, False]
@@ -58,6 +59,17 @@ def test_full_share_asks_one_question():
     for index in range(12):
         messages = source.row(index)["messages"]
         assert len(messages) == 2 and "<image>" in messages[0]["content"][-1]["text"]
+
+
+def test_brief_groups_ask_for_labels_alone():
+    source = PlotSource(("t1",), full_share=0.2, brief_share=0.5, question_group=2)
+    rows = [source.row(index) for index in range(60)]
+    brief = [row for row in rows if row["brief"]]
+    assert 10 < len(brief) < 40
+    assert all(rows[i]["brief"] == rows[i - i % 2]["brief"] for i in range(60))
+    assert {len(row["messages"]) for row in brief} == {2 * len(LABELLED)}
+    assert {len(row["messages"]) for row in rows if not row["brief"]} == {2, 14}
+    assert not any(row["brief"] for row in (PlotSource(("t1",)).row(index) for index in range(20)))
 
 
 def test_question_group_asks_the_same_questions():

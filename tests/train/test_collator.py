@@ -8,6 +8,7 @@ import torch
 from riverone_hf.data import InContextSource, PlotSource
 from riverone_hf.train.collator import IGNORE, PackedCollator
 
+LABELS = ("Classification", "Assessment", "Status")
 ROWS = [PlotSource(("t1", "ramsey_t2star")).row(index) for index in range(2)]
 
 
@@ -67,6 +68,26 @@ def test_only_answers_are_trained(tiny, collator):
     text = processor.tokenizer.decode(trained)
     answers = [message["content"][0]["text"] for message in ROWS[0]["messages"][1::2]]
     assert text == "".join(answer + "<|im_end|>" for answer in answers)
+
+
+def test_brief_rows_train_label_lines_without_an_end(tiny, collator):
+    batch = collator([{**ROWS[0], "brief": True}])
+    trained = batch["labels"][0][batch["labels"][0] != IGNORE]
+    answers = {m["content"][0]["text"] for m in ROWS[0]["messages"][1::2]}
+    heads = [text.split("\n")[0] for text in answers if text.startswith(LABELS)]
+    text = tiny[1].tokenizer.decode(trained)
+    assert len(heads) == 3
+    assert all(head in text for head in heads)
+    assert "Reason" not in text and "Notes" not in text
+    # Answers without a label line are whole.
+    assert text.count("<|im_end|>") == len(answers) - 3
+    counts = [len(collator._ids(head)) for head in heads]
+    weights = batch["loss_weights"][0][batch["loss_weights"][0] > 0]
+    assert weights.sum().item() == pytest.approx(
+        sum(n**0.5 for n in counts)
+        + sum(len(collator.branch("", text)[1]) ** 0.5 for text in answers if text.split(":")[0] not in LABELS),
+        rel=1e-5,
+    )
 
 
 def test_sqrt_weights(tiny, collator):

@@ -90,6 +90,7 @@ class DataSpec(_Strict):
     family_shares: dict[str, Annotated[float, Field(gt=0)]] | None = None
     mixture: MixtureSpec | None = None
     repeats: int | None = Field(default=None, ge=1)
+    brief_share: float | None = Field(default=None, ge=0, le=1)
     workers: int = Field(ge=0)
 
 

@@ -55,6 +55,7 @@ def plot_source(recipe: Recipe, spec: Spec) -> PlotSource:
         question_shares=tuple(spec.data.question_shares.items()),
         question_group=spec.batch_size,
         repeats=spec.data.repeats or 1,
+        brief_share=spec.data.brief_share or 0.0,
         mark_cells=spec.marks.cells if isinstance(spec, WarmupSpec) and spec.marks else 0,
     )
 

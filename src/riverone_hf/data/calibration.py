@@ -28,6 +28,8 @@ DATA_VERSION = "2"
 """Raised whenever the simulator's draws change; scores of different versions are not compared."""
 SPLITS = ("train", "validation", "test")
 ALL_QUESTIONS = (IDENTIFY, *QUESTIONS)
+LABELLED = (IDENTIFY, "q2", "q4", "q6")
+"""Questions whose answers are a label, or begin with one."""
 STRETCH = 8192
 """Rows that are kept in memory until they have been served `repeats` times."""
 
@@ -43,8 +45,9 @@ class PlotSource:
     look as they do in a reduced figure. `matplotlib_share` of the rows
     is drawn by matplotlib instead of the fast renderer. In `single_share` of the rows of two-image families one
     image is missing, mostly the spectrum (which rarely comes alone). In `full_share` of the row
-    groups every row asks one question in the full form; the others ask each question with the probability that
-    `question_shares` gives it (1 if it gives none). `question_group` neighbouring rows are a group and ask alike: a
+    groups every row asks one question in the full form; in `brief_share` of the others every row asks for the labels
+    of `LABELLED` alone (`brief`, see `PackedCollator`: half the text, the part that is scored); the rest asks each
+    question with the probability that `question_shares` gives it (1 if it gives none). `question_group` neighbouring rows are a group and ask alike: a
     batch of rows of like length has little padding. A `dataset` serves every row `repeats` times, `STRETCH` rows apart:
     drawing costs more than training on what was drawn. With `mark_cells` the labels hold `marks`: for every image a
     grid of that many cells a side (`marks.mark_grid`).
@@ -58,6 +61,7 @@ class PlotSource:
     direct_zoom: float = 1.0
     matplotlib_share: float = 0.0
     full_share: float = 0.0
+    brief_share: float = 0.0
     single_share: float = 0.0
     family_shares: tuple[tuple[str, float], ...] = ()
     question_shares: tuple[tuple[str, float], ...] = ()
@@ -92,7 +96,9 @@ class PlotSource:
         shares = dict(self.question_shares)
         questions = [question for question in ALL_QUESTIONS if rng.random() < shares.get(question, 1.0)]
         full = rng.random() < self.full_share
-        return plot_row(plot, self, f"{self.split}-{self.seed}-{index}", questions or ["q2"], full)
+        brief = not full and rng.random() < self.brief_share
+        asked = LABELLED if brief else questions or ["q2"]
+        return plot_row(plot, self, f"{self.split}-{self.seed}-{index}", asked, full) | {"brief": brief}
 
     def dataset(self, start: int, stop: int) -> Dataset:
         """A `datasets.Dataset` of stop - start rows from `start` on that renders when a row is read."""

@@ -29,6 +29,7 @@ class PackedCollator:
     every answer token weighs 1/sqrt(answer length) ("sqrt": short label answers are not drowned by long ones) or 1
     ("token"). Tokens of a label line (class, assessment or status, before the reason) weigh `label_weight` times that:
     they decide what the answer is worth. `answer_weights` (beginning of an answer -> factor) help rare answers.
+    Of a row with a true `brief` such answers are cut behind their label line, and nothing says that they end there.
     """
 
     def __init__(
@@ -78,9 +79,13 @@ class PackedCollator:
         """Loss weights of the ids `answer` of the answer `text`."""
         weight = 1.0 / math.sqrt(len(answer)) if self.loss_weighting == "sqrt" else 1.0
         weight *= next((times for start, times in self.answer_weights.items() if text.startswith(start)), 1.0)
-        line, newline, _ = text.partition("\n")
-        labels = len(self._ids(self.processor.protect(line))) if newline and _LABEL.match(line) else 0
+        labels = self._label_length(text)
         return [weight * self.label_weight] * labels + [weight] * (len(answer) - labels)
+
+    def _label_length(self, text: str) -> int:
+        """Tokens of the label line that the answer `text` begins with; 0 without one."""
+        line, newline, _ = text.partition("\n")
+        return len(self._ids(self.processor.protect(line))) if newline and _LABEL.match(line) else 0
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         images = [image for row in rows for image in row["images"]]
@@ -92,17 +97,21 @@ class PackedCollator:
         packed = []
         for row in rows:
             count = len(row["images"])
-            pack = self._pack if _images_first(row["messages"]) else self._pack_shown
-            packed.append(pack(row["messages"], tiles[:count]))
+            if _images_first(row["messages"]):
+                packed.append(self._pack(row["messages"], tiles[:count], row.get("brief", False)))
+            else:
+                packed.append(self._pack_shown(row["messages"], tiles[:count]))
             tiles = tiles[count:]
         return inputs | self._stack(packed)
 
-    def _pack(self, messages: list[dict[str, Any]], tiles: list[int]) -> dict[str, list]:
+    def _pack(self, messages: list[dict[str, Any]], tiles: list[int], brief: bool) -> dict[str, list]:
         prefix = self.prefix(tiles)
         ids, positions, groups = list(prefix), list(range(len(prefix))), [0] * len(prefix)
         labels, weights = [IGNORE] * len(prefix), [0.0] * len(prefix)
         for group, (user, assistant) in enumerate(zip(messages[::2], messages[1::2], strict=True), start=1):
             context, answer = self.branch(_text(user), _text(assistant))
+            if brief:
+                answer = answer[: self._label_length(_text(assistant)) or None]
             length = len(context) + len(answer)
             ids += context + answer
             positions += range(len(prefix), len(prefix) + length)
