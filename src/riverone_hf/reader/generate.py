@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import DynamicCache
 
+from .numbers import NumberGuard
+
 IMAGE_END = "</img>"
 
 
@@ -70,7 +72,10 @@ def render(processor: Any, parts: Sequence[dict[str, Any]]) -> str:
 
 
 class Answerer:
-    """Answers rows of questions with a RiverONE model and its processor (greedy; nothing is sampled)."""
+    """Answers rows of questions with a RiverONE model and its processor (greedy; nothing is sampled).
+
+    Numbers end where `NumberGuard` says; the probability of a token chosen for that reason stays its own, small one.
+    """
 
     def __init__(self, model: Any, processor: Any):
         self.model, self.processor, self.tokenizer = model, processor, processor.tokenizer
@@ -80,6 +85,7 @@ class Answerer:
         # An image token in generated text would ask the model for an image that is not there.
         self.banned = sorted(set(self.tokenizer.all_special_ids) - self.stops)
         self.pad = self.tokenizer.pad_token_id or 0
+        self.guard = NumberGuard(self.tokenizer)
 
     @torch.inference_mode()
     def answer(self, figures: Sequence[Sequence[Image.Image]], asks: Sequence[Ask]) -> list[Answered]:
@@ -169,15 +175,17 @@ class Answerer:
         """Most likely next tokens of every row until a stop token or its budget; (token ids, their probabilities)."""
         tokens: list[list[int]] = [[] for _ in budgets]
         probs: list[list[float]] = [[] for _ in budgets]
+        numbers = [""] * len(budgets)
         alive = list(range(len(budgets)))
         while True:
-            best_p, best = self._next(logits)
+            best_p, best = self._next(logits, [numbers[row] for row in alive])
             going = []
             for at, row in enumerate(alive):
                 if best[at] in self.stops or len(tokens[row]) >= budgets[row]:
                     continue
                 tokens[row].append(best[at])
                 probs[row].append(best_p[at])
+                numbers[row] = self.guard.follow(numbers[row], best[at])
                 if len(tokens[row]) < budgets[row]:
                     going.append(at)
             if not going:
@@ -186,10 +194,14 @@ class Answerer:
                 state, alive, best = state.select(going), [alive[at] for at in going], [best[at] for at in going]
             logits = self._extend(state, [[token] for token in best], keep=1)[:, -1]
 
-    def _next(self, logits: Tensor) -> tuple[list[float], list[int]]:
+    def _next(self, logits: Tensor, numbers: list[str]) -> tuple[list[float], list[int]]:
         logits = torch.nan_to_num(logits.float(), nan=0.0)
         logits[:, self.banned] = float("-inf")
-        prob, token = logits.softmax(-1).max(-1)
+        probabilities = logits.softmax(-1)
+        for row, number in enumerate(numbers):
+            if banned := self.guard.banned(number):
+                probabilities[row, banned] = -1.0
+        prob, token = probabilities.max(-1)
         return prob.tolist(), token.tolist()
 
     def _answered(self, start: str, choice: int, weights: list[float], ids: list[int], probs: list[float]) -> Answered:
