@@ -47,10 +47,10 @@ class PlotSource:
     image is missing, mostly the spectrum (which rarely comes alone). In `full_share` of the row
     groups every row asks one question in the full form; in `brief_share` of the others every row asks for the labels
     of `LABELLED` alone (`brief`, see `PackedCollator`: half the text, the part that is scored); the rest asks each
-    question with the probability that `question_shares` gives it (1 if it gives none). `question_group` neighbouring rows are a group and ask alike: a
-    batch of rows of like length has little padding. A `dataset` serves every row `repeats` times, `STRETCH` rows apart:
-    drawing costs more than training on what was drawn. With `mark_cells` the labels hold `marks`: for every image a
-    grid of that many cells a side (`marks.mark_grid`).
+    question with the probability that `question_shares` gives it (1 if it gives none). `question_group` neighbouring
+    rows are a group and ask alike: a batch of rows of like length has little padding. A `dataset` serves every row
+    `repeats` times, `STRETCH` rows apart: drawing costs more than training on what was drawn. With `mark_cells` the
+    labels hold `marks`: for every image a grid of that many cells a side (`marks.mark_grid`).
     """
 
     families: tuple[str, ...]
