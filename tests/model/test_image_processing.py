@@ -35,6 +35,17 @@ def test_values_lie_between_minus_one_and_one():
     assert torch.allclose(both[0], torch.ones(3, 32, 32)) and torch.allclose(both[1], -torch.ones(3, 32, 32))
 
 
+def test_a_figure_of_the_tile_s_size_is_not_resized(monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    figure = Image.fromarray(noise)
+    want = torch.from_numpy(noise).permute(2, 0, 1)[None].float() / 127.5 - 1
+    assert torch.allclose(pixels([figure]), want, atol=1e-6)
+    with monkeypatch.context() as patch:
+        patch.delattr(RiverOneImageProcessor, "resize")
+        with_resize = pixels([figure])
+    assert torch.equal(pixels([figure]), with_resize)
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparent_parts_are_white_paper(mode, tmp_path):
     image = clear(mode)

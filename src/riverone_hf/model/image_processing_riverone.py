@@ -81,7 +81,7 @@ class RiverOneImageProcessor(GotOcr2ImageProcessorPil):
             return np.moveaxis(np.asarray(to_rgb(Image.fromarray(pixels))), -1, 0)
         return array
 
-    def resize(self, image, size, *args, **kwargs):  # type: ignore[override]
+    def resize(self, image, size, *args, **kwargs):
         """Resize one uint8 array (3, H, W); one that has the size already is returned as it is, to the bit."""
         if image.shape[-2:] == (size.height, size.width):
             return image
