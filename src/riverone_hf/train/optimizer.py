@@ -50,7 +50,7 @@ class MuonAdamW(Optimizer):
         if closure is not None:
             raise ValueError("MuonAdamW takes no closure; call backward() before step()")
         for child in self.children:
-            if isinstance(child, Muon) and together():
+            if isinstance(child, Muon) and together() and not _sharded(child):
                 _step_shared(child)
             else:
                 child.step()
@@ -99,6 +99,13 @@ def _step_shared(muon: Muon) -> None:
         distributed.broadcast(flat, src=rank)
         for parameter, values in zip(theirs, flat.split([p.numel() for p in theirs]), strict=True):
             parameter.copy_(values.view_as(parameter))
+
+
+def _sharded(muon: Muon) -> bool:
+    """Whether processes hold parts of the matrices (FSDP), not copies of them."""
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(p, DTensor) for group in muon.param_groups for p in group["params"])
 
 
 def _owners(matrices: list[nn.Parameter], processes: int) -> list[int]:
