@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-WHOLE, FRACTION, ZEROS = 9, 8, 5
-"""Digits before the point, behind it, and zeros right behind it: one more than any answer of the simulator has."""
+WHOLE, FRACTION, ZEROS = 12, 8, 5
+"""Digits before the point (a frequency in Hz has ten), behind it, and zeros right behind it (the simulator's answers have
+at most 7 and 4 of these)."""
 
 
 class NumberGuard:
