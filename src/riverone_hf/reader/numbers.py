@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 WHOLE, FRACTION, ZEROS = 12, 8, 5
-"""Digits before the point (a frequency in Hz has ten), behind it, and zeros right behind it (the simulator's answers have
-at most 7 and 4 of these)."""
+"""Digits before the point (a frequency in Hz has ten), behind it, and zeros right behind it.
+
+The simulator's answers have at most 7 and 4 of the latter two.
+"""
 
 
 class NumberGuard:
