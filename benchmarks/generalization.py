@@ -4,8 +4,8 @@ Trains the tower of the `nano` recipe from scratch under throw-away heads for ou
 (question 4), once per row: with plots of increasing number, without one look, without one family. Rows that leave
 something out are tested on exactly what was left out, beside the tower that saw everything (`control`) and the most
 frequent answer. All rows choose their plots from one pool that is drawn once and kept in memory, and every run sees
-each of its plots once. The tower is narrowed to `WIDTH`: two thirds of the width train in half of the time. Finished
-rows are kept in results/generalization.json and skipped when the command is repeated.
+each of its plots once. The tower is narrowed to `WIDTH` to save time. Finished rows are kept in
+results/generalization.json and skipped when the command is repeated.
 
 Run: python benchmarks/generalization.py [--only plots|looks|families] [--steps 400] [--seed 0] [--processes 2]
 """
