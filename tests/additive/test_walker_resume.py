@@ -24,6 +24,16 @@ import os, sys, time
 from pathlib import Path
 from tiny_lms import batches, simple_coder
 from riverone_hf.additive.quantize import compress_folder
+from riverone_hf.additive.workfolder import WorkFolder
+
+load_layer = WorkFolder.load_layer
+
+def late(work, name):
+    if os.environ.get("RANK") == "1":
+        time.sleep(float(os.environ.get("READER_SLEEP", "0")))
+    return load_layer(work, name)
+
+WorkFolder.load_layer = late
 
 def slow(*args, **options):
     time.sleep(float(os.environ.get("CODER_SLEEP", "0")))
@@ -86,7 +96,9 @@ def test_two_processes_make_the_same_model(straight):
     script = straight / "team.py"
     script.write_text(SCRIPT)
     words = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script), str(straight), "team")
-    done = subprocess.run(command(*words), env=environment(), capture_output=True, text=True, timeout=240)
+    # One that reads its files slowly must still find them: the other deletes the work folder at the end.
+    env = environment(READER_SLEEP="0.05")
+    done = subprocess.run(command(*words), env=env, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("layer 1/2 self_attn.q_proj") == 1  # only one of them talks
     assert everything(straight / "team") == everything(straight / "whole")

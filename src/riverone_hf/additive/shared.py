@@ -97,7 +97,9 @@ class _Gather(Survey):
         return self._file_of(target).is_file()
 
     def _stages(self, linears: dict[str, nn.Module], run: Callable[[], Any]) -> list[Stage]:
-        return super()._stages({name: m for name, m in linears.items() if not self._finished(name)}, run)
+        # Not by what is finished: the processes that share the work must see the same stages.
+        shared = {target.name for target in self.plan.targets if target.shared is not None}
+        return super()._stages({name: m for name, m in linears.items() if name in shared}, run)
 
     def _code(self, where: str, target: Target, module: nn.Module, gram: Gram) -> None:
         tensors = {"weight": dense_weight(module), "xtx": gram.mean(), "tokens": torch.tensor(gram.tokens)}

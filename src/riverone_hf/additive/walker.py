@@ -123,7 +123,10 @@ class Walker:
     def run(self) -> list[dict[str, Any]]:
         """Code everything that is not finished; returns the measured facts of every target, in order."""
         self._walk()
-        return [self.facts(target) for target in self.plan.targets]
+        rows = [self.facts(target) for target in self.plan.targets]
+        # Whoever leads goes on to delete the work folder: not before all have read it.
+        self.team.meet()
+        return rows
 
     def _walk(self) -> None:
         plan = self.plan
@@ -139,6 +142,7 @@ class Walker:
         self.source.free(*(name for name in outside if not name.startswith(inside)), *tables)
         # Blocks before the newest complete activations need not run again.
         start = max((i for i in range(len(self.blocks)) if self.work.has_trees(f"into-{i}")), default=0)
+        self.team.meet()  # all see the same activations before the first new ones appear
         for index in range(len(self.blocks)):
             self._block(index, skip=index < start)
 
