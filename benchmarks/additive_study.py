@@ -4,10 +4,10 @@ For every base checkpoint (one per seed): schemes from about 1 to 4 bits per wei
 of about equal bytes with the same tuning (round-to-nearest, GPTQ, HQQ, a narrower dense model), and the uncompressed
 model given the same extra steps. All rows see the same plots in the same order; vision tower and projector never
 change. Bits per weight are all bytes of the language model's Linears (codes, codebooks, scales, zero points) over the
-number of weights that these Linears have uncompressed. A finished (row, seed) pair is a file in --work and is skipped.
+number of weights that these Linears have uncompressed. A finished (row, seed) is a file in results/rows and skipped.
 
-Run: python benchmarks/additive_study.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR [--out results/additive.json]
-     [--rows 'REGEX'] [--plots 800] [--minutes 20] [--threads 2] [--list]
+Run: python benchmarks/additive_study.py [--base SEED=DIR]... [--out results/additive.json] [--rows 'REGEX']
+     [--plots 800] [--minutes 20] [--threads 2] [--list]
      python benchmarks/additive_study.py ... --split validation --out FILE --set steps=80 --set fraction=0.03
      python benchmarks/additive_plot.py    # docs/img/additive.png
 
@@ -33,7 +33,7 @@ import torch
 from packed_plots import PackedPlots, features_given, first_of
 from paired import holm, paired_difference, summary
 from rivals import ScalarLinear, pruned, quantized
-from study import Plots, bases_of, finished, results, run_rows, study_parser, write
+from study import Plots, bases_of, digests, finished, results, run_rows, study_parser, write
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
@@ -308,11 +308,11 @@ def contested(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def publish(arguments: argparse.Namespace, settings: int) -> None:
+def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str]) -> None:
     """Write the results file from all finished rows."""
-    found = finished(arguments.work, settings)
+    found = finished(arguments.out, settings, marks)
     plots = {(row["name"], row["seed"]): row["per_plot"] for row in found}
-    command = "python benchmarks/additive_study.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR"
+    command = "python benchmarks/additive_study.py"
     command += f" --split {arguments.split}" if arguments.split != "test" else ""
     command += "".join(f" --set {text}" for text in arguments.set)
     kept = summary(found, plots, "reference")
@@ -333,7 +333,7 @@ def changed(texts: list[str]) -> tuple[Tuning, additive.PVConfig]:
 
 
 def main() -> None:
-    parser = study_parser(__doc__.splitlines()[0], "results/additive.json")
+    parser = study_parser(__doc__.splitlines()[0], "results/additive.json", work=False)
     parser.add_argument(
         "--split", default="test", choices=("validation", "test"), help="validation: to choose settings"
     )
@@ -367,9 +367,9 @@ def main() -> None:
 
     names = ["base", *(name for name in every if re.search(arguments.rows, name))]
     jobs = [(name, seed) for seed in sorted(bases) for name in names]
-    settings = zlib.crc32(key.encode())
+    settings, marks = zlib.crc32(key.encode()), digests(bases)
     # A row whose library is not installed is left out, not a failure of the others.
-    run_rows(jobs, make, (ImportError,), arguments, settings, lambda: publish(arguments, settings))
+    run_rows(jobs, make, (ImportError,), arguments, settings, lambda: publish(arguments, settings, marks), bases=marks)
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@
 For every base checkpoint (one per seed) and K = 1/2, 1/3 of the blocks: recovery from nothing to everything, QGP and
 classical generators of q/k/v at a matched number of trained parameters, and the controls (the same blocks dropped, a
 small tower from scratch). All rows see the same images in the same order and take the same steps. A finished (row,
-seed) pair is a file in --work and is skipped; a killed one goes on from its checkpoint.
+seed) pair is a file in results/rows and is skipped; a killed one goes on from its checkpoint in --work.
 
-Run: python benchmarks/multiplex.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR [--out results/multiplex.json]
-     [--rows 'REGEX'] [--plots 800] [--steps 300] [--minutes 20] [--list]
+Run: python benchmarks/multiplex.py --work DIR [--base SEED=DIR]... [--out results/multiplex.json] [--rows 'REGEX']
+     [--plots 800] [--steps 300] [--minutes 20] [--list]
      python benchmarks/multiplex.py ... --contested    # QGP against the best classical method, seeds 0-9
 """
 
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from paired import holm, paired_difference, summary
 from pydantic import ValidationError
-from study import Plots, bases_of, finished, results, run_rows, slug, study_parser, write
+from study import Plots, bases_of, digests, finished, results, run_rows, slug, study_parser, write
 from transformers import set_seed
 
 from riverone_hf import multiplex, qgp
@@ -262,6 +262,8 @@ def main() -> None:
         print("\n".join(names))
         return
     bases = bases_of(parser, arguments)
+    if arguments.work is None:
+        parser.error("--work FOLDER is needed to run rows")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     spec = load_compress_spec(arguments.recipe)
@@ -270,16 +272,18 @@ def main() -> None:
     wanted = {name for name in names if re.search(arguments.rows, name)}
     seeds = sorted(bases)
     if arguments.contested:
-        done = finished(arguments.work, settings)
+        done = finished(arguments.out, settings, digests(bases))
         best = {fraction: best_classical(done, fraction) for fraction in FRACTIONS}
         wanted = {name for fraction, name in best.items() if name} | {f"{f} qgp" for f, name in best.items() if name}
         seeds = list(range(10))
+        bases |= {seed: bases[sorted(bases)[seed % len(bases)]] for seed in seeds if seed not in bases}
+    marks = digests(bases)
     plots: list[Plots] = []
     studies: dict[int, Study] = {}
 
     def make(name: str, seed: int) -> dict[str, Any]:
         if seed not in studies:
-            folder = bases.get(seed) or bases[sorted(bases)[seed % len(bases)]]
+            folder = bases[seed]
             families = tuple(load_model(folder, device="cpu")[0].config.families)
             if not plots:
                 plots.append(Plots(families, arguments.plots, "test"))
@@ -289,7 +293,9 @@ def main() -> None:
         return studies[seed].base() if name == "base" else studies[seed].run(name[:3], by_name(name[4:]))
 
     jobs = [(name, seed) for seed in seeds for name in names if name in wanted or name == "base"]
-    run_rows(jobs, make, (ValidationError,), arguments, settings, lambda: publish(arguments, settings))
+    run_rows(
+        jobs, make, (ValidationError,), arguments, settings, lambda: publish(arguments, settings, marks), bases=marks
+    )
 
 
 def by_name(name: str) -> Method:
@@ -297,11 +303,11 @@ def by_name(name: str) -> Method:
     return next(method for method in methods() if method.name == name)
 
 
-def publish(arguments: argparse.Namespace, settings: int) -> None:
+def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str]) -> None:
     """Write the results file from all finished rows."""
-    rows = finished(arguments.work, settings)
+    rows = finished(arguments.out, settings, marks)
     plots = {(row["name"], row["seed"]): row["per_plot"] for row in rows}
-    command = "python benchmarks/multiplex.py --base 0=DIR --base 1=DIR --base 2=DIR --work DIR"
+    command = "python benchmarks/multiplex.py --work DIR"
     command += f" --steps {arguments.steps}" if arguments.steps else ""
     write(arguments.out, results(command, rows, summary=summary(rows, plots), contested=contested(rows)))
 

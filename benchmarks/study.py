@@ -1,9 +1,14 @@
-"""What do the studies share? A fixed set of test plots, rows that are files, a loop that can be stopped anywhere."""
+"""What do the studies share? A fixed set of test plots, rows that are files, a loop that can be stopped anywhere.
+
+Every finished row is a file in `results/rows/STUDY`. These are committed as they appear, so that a study of many hours
+can go on from a clone of the repository. So are the base checkpoints that other studies start from (`BASES`).
+"""
 
 from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 import json
 import re
 import sys
@@ -20,6 +25,8 @@ from riverone_hf.evaluate.report import mean_score
 from riverone_hf.questions import write_answers
 from riverone_hf.reader.generate import Answerer
 
+BASES = Path(__file__).parent / "bases"
+"""Folders 0, 1, ...: the base checkpoint of every seed."""
 ASKED = ("q1", "q2", "q4", "q5", "q6")
 SECONDS = 240
 """A row of a study that starts from base checkpoints takes no longer."""
@@ -76,12 +83,18 @@ class Plots:
         }
 
 
-def study_parser(description: str, out: str) -> argparse.ArgumentParser:
-    """The options that every study has."""
+def study_parser(description: str, out: str, work: bool = True) -> argparse.ArgumentParser:
+    """The options that every study has; `work`: rows are long enough to leave something unfinished."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--base", action="append", default=[], help="SEED=FOLDER of a base checkpoint; repeatable")
-    parser.add_argument("--work", type=Path)
-    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument(
+        "--base",
+        action="append",
+        default=[],
+        help="SEED=FOLDER of a base checkpoint; repeatable; default benchmarks/bases",
+    )
+    if work:
+        parser.add_argument("--work", type=Path, help="for unfinished rows")
+    parser.add_argument("--out", type=Path, default=Path(out), help="finished rows lie beside it in rows/NAME")
     parser.add_argument("--rows", default="", help="regular expression of row names")
     parser.add_argument("--plots", type=int, default=800)
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no row after that")
@@ -91,10 +104,20 @@ def study_parser(description: str, out: str) -> argparse.ArgumentParser:
 
 
 def bases_of(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[int, str]:
-    """Seed -> folder of the base checkpoints; leaves with the parser's usage when --base or --work is missing."""
-    if not arguments.base or arguments.work is None:
-        parser.error("--base SEED=FOLDER and --work FOLDER are needed to run rows")
-    return {int(seed): folder for seed, _, folder in (text.partition("=") for text in arguments.base)}
+    """Seed -> folder of the base checkpoints; leaves with the parser's usage when there are none."""
+    given = {int(seed): folder for seed, _, folder in (text.partition("=") for text in arguments.base)}
+    found = given or {int(folder.name): str(folder) for folder in sorted(BASES.glob("[0-9]*"))}
+    if not found:
+        parser.error(f"--base SEED=FOLDER is needed to run rows: there is none in {BASES}")
+    return found
+
+
+def digests(bases: Mapping[int, str]) -> dict[int, str]:
+    """Seed -> short sha256 of the base checkpoint's weights."""
+    return {
+        seed: hashlib.sha256((Path(folder) / "model.safetensors").read_bytes()).hexdigest()[:12]
+        for seed, folder in bases.items()
+    }
 
 
 def slug(name: str) -> str:
@@ -110,10 +133,16 @@ def write(path: Path, content: Any) -> None:
     temporary.replace(path)
 
 
-def finished(work: Path, settings: int) -> list[dict[str, Any]]:
-    """Rows that are done under these settings."""
-    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / "rows").glob("*.json"))]
-    return [row for row in rows if row["settings"] == settings]
+def rows_folder(out: Path) -> Path:
+    """Where the finished rows of a results file lie."""
+    return out.parent / "rows" / out.stem
+
+
+def finished(out: Path, settings: int, bases: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
+    """Rows that are done under these settings, from these base checkpoints (seed -> digest; other seeds: from any)."""
+    rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(rows_folder(out).glob("*.json"))]
+    known = bases or {}
+    return [r for r in rows if r["settings"] == settings and known.get(r["seed"], r.get("base")) == r.get("base")]
 
 
 def run_rows(
@@ -124,15 +153,19 @@ def run_rows(
     settings: int,
     publish: Callable[[], None],
     limit: float = SECONDS,
+    bases: Mapping[int, str] | None = None,
 ) -> None:
     """Make every (row name, seed) that is not finished, write it as a file and publish all after each.
+
+    `bases` are the digests of the base checkpoints that the rows start from, by seed.
 
     A row whose `make` raises one of `left_out` is told on stderr and passed over; one that takes more than `limit`
     seconds is told.
     """
     began = time.monotonic()
+    done = finished(arguments.out, settings, bases)
     for name, seed in jobs:
-        if any(row["name"] == name and row["seed"] == seed for row in finished(arguments.work, settings)):
+        if any(row["name"] == name and row["seed"] == seed for row in done):
             continue
         if time.monotonic() - began > 60 * arguments.minutes:
             break
@@ -144,7 +177,8 @@ def run_rows(
             continue
         # What serves all rows of a base may be made on the way to one of them, which then gives its own time.
         row.setdefault("seconds", round(time.monotonic() - start, 1))
-        write(arguments.work / "rows" / f"{slug(name)}-{seed}.json", {**row, "settings": settings})
+        told = {**row, "settings": settings} | ({"base": bases[seed]} if bases else {})
+        write(rows_folder(arguments.out) / f"{slug(name)}-{seed}.json", told)
         slow = f"  SLOWER THAN {limit / 60:.0f} MINUTES" if row["seconds"] > limit else ""
         print(f"{name} seed {seed}: mean {row['scores']['mean']:.2f} in {row['seconds']:.0f} s{slow}", flush=True)
         publish()
@@ -158,6 +192,8 @@ def results(command: str, rows: list[dict[str, Any]], **more: Any) -> dict[str, 
         "date": date.today().isoformat(),
         "machine": machine(),
         "versions": versions(),
-        "rows": [{key: value for key, value in row.items() if key not in ("per_plot", "settings")} for row in rows],
+        "rows": [
+            {key: value for key, value in row.items() if key not in ("per_plot", "settings", "base")} for row in rows
+        ],
         **more,
     }

@@ -234,7 +234,7 @@ def effects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def publish(arguments: argparse.Namespace, settings: int, command: str) -> None:
     """Write the results file from all finished rows."""
-    found = sorted(finished(arguments.work, settings), key=lambda row: (row["seed"], NAMES.index(row["name"])))
+    found = sorted(finished(arguments.out, settings), key=lambda row: (row["seed"], NAMES.index(row["name"])))
     rows = [line for row in found for line in flat(row, row["name"])]
     write(arguments.out, results(command, rows, effects=effects(found)))
 

@@ -93,7 +93,7 @@ def test_settings_are_changed_by_name(study, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="got 'speed', expected one of steps, batch"):
         study.changed(["speed=1"])
     # What was chosen on validation plots never lands among the results.
-    words = ["additive_study.py", "--base", "0=nowhere", "--work", "nowhere", "--split", "validation"]
+    words = ["additive_study.py", "--base", "0=nowhere", "--split", "validation"]
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit):
         study.main()
@@ -118,8 +118,19 @@ def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
     tiny_processor(config).save_pretrained(tmp_path / "base")
     out = tmp_path / "results" / "additive.json"
     rows = "reference|2x4g4 per matrix|2x8g4 shared, PV|gptq 3 bits, tuned|rtn 2 bits$|hqq 2 bits$|dense.*3 bits"
-    command = ["additive_study.py", "--base", f"0={tmp_path / 'base'}", "--work", str(tmp_path / "work")]
-    command += ["--out", str(out), "--plots", "2", "--set", "steps=2", "--rows", rows]
+    command = [
+        "additive_study.py",
+        "--base",
+        f"0={tmp_path / 'base'}",
+        "--out",
+        str(out),
+        "--plots",
+        "2",
+        "--set",
+        "steps=2",
+        "--rows",
+        rows,
+    ]
     pieces = importlib.import_module("study")
     # Answers of a random model are long; what they say does not matter here.
     monkeypatch.setattr(pieces, "ASKED", ("q2",))

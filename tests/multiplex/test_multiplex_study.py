@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import sys
@@ -51,6 +52,34 @@ def test_difference_and_holm(paired):
     assert better["difference"] == pytest.approx(1) and better["p"] == pytest.approx(2 / 1024)
     assert paired.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert paired.holm([]) == []
+
+
+def test_rows_of_another_base_or_other_settings_are_run_again(study, tmp_path):
+    pieces, made = importlib.import_module("study"), []
+    arguments = argparse.Namespace(out=tmp_path / "results" / "some.json", minutes=1.0)
+
+    def make(name: str, seed: int) -> dict:
+        made.append((name, seed))
+        return {"name": name, "seed": seed, "scores": {"mean": 50.0}}
+
+    def run(settings: int, *weights: bytes) -> list[tuple[str, int]]:
+        bases = {}
+        for seed, weight in enumerate(weights):
+            bases[seed] = str(tmp_path / str(seed))
+            Path(bases[seed]).mkdir(exist_ok=True)
+            (Path(bases[seed]) / "model.safetensors").write_bytes(weight)
+        made.clear()
+        jobs = [("a/b", seed) for seed in bases]
+        marks = pieces.digests(bases)
+        pieces.run_rows(jobs, make, (), arguments, settings, lambda: None, bases=marks)
+        assert {row["seed"] for row in pieces.finished(arguments.out, settings, marks)} >= set(bases)
+        return list(made)
+
+    assert run(1, b"x", b"y") == [("a/b", 0), ("a/b", 1)]
+    assert (tmp_path / "results" / "rows" / "some" / "a-b-0.json").is_file()
+    assert run(1, b"x", b"y") == [] == run(1, b"x")
+    assert run(1, b"x", b"z") == [("a/b", 1)]
+    assert run(2, b"x") == [("a/b", 0)]
 
 
 def test_every_row_is_listed(study):
