@@ -10,6 +10,7 @@ import argparse
 import copy
 import hashlib
 import json
+import os
 import re
 import sys
 import time
@@ -128,7 +129,7 @@ def slug(name: str) -> str:
 def write(path: Path, content: Any) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
 
@@ -163,9 +164,9 @@ def run_rows(
     seconds is told.
     """
     began = time.monotonic()
-    done = finished(arguments.out, settings, bases)
     for name, seed in jobs:
-        if any(row["name"] == name and row["seed"] == seed for row in done):
+        # Looked up each time: another process may work on other rows of the same study.
+        if any(row["name"] == name and row["seed"] == seed for row in finished(arguments.out, settings, bases)):
             continue
         if time.monotonic() - began > 60 * arguments.minutes:
             break
