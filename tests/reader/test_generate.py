@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -109,6 +111,31 @@ def test_generation_keeps_its_budget_and_never_writes_special_tokens(model, proc
     assert none.text == "" and none.spans == () and 0 < len(long.spans) <= 40
     assert not any(token in long.text for token in processor.tokenizer.all_special_tokens)
     assert all(0.0 < p <= 1.0 and first <= last <= len(long.text) for first, last, p in long.spans)
+
+
+@pytest.mark.parametrize("text", ["T1 = 12.5 us", "5 \N{GREEK CAPITAL LETTER OMEGA}, \N{SNOWMAN} and 3", ""])
+def test_spans_are_those_of_the_text(model, processor, text) -> None:
+    """Also where one character is several tokens: the snowman is not in any vocabulary trained on plots."""
+    answerer = Answerer(model, processor)
+    ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    whole = [processor.tokenizer.decode(ids[: n + 1]) for n in range(len(ids))]
+    answered = answerer._answered("A: ", 0, [1.0], ids, [0.5] * len(ids))
+    assert answered.text == "A: " + text
+    assert [last for _, last, _ in answered.spans] == [
+        max(len(before), len(now)) + 3 for before, now in zip(["", *whole], whole, strict=False)
+    ]
+
+
+def test_rows_that_end_early_do_not_disturb_the_others(model, processor, figures, asks, monkeypatch) -> None:
+    """Whether finished rows leave the batch at once, or only at the end."""
+    answerer, told = Answerer(model, processor), []
+    mixed = [
+        dataclasses.replace(ask, budget=budget) for ask, budget in zip(asks, (1, 12, 2, 3, 12, 0, 4, 5, 9), strict=True)
+    ]
+    for compact in (1.0, 0.8, 0.0):
+        monkeypatch.setattr("riverone_hf.reader.generate.COMPACT", compact)
+        told.append([(row.text, len(row.spans)) for row in answerer.answer(figures, mixed)])
+    assert told[0] == told[1] == told[2] and len({length for _, length in told[0]}) > 3
 
 
 def test_generation_stops_at_the_end_token(model, processor, figures, monkeypatch) -> None:

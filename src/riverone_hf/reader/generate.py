@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from transformers import DynamicCache
 from .numbers import NumberGuard
 
 IMAGE_END = "</img>"
+COMPACT = 0.8
+"""Finished rows leave a batch when no more than this share goes on."""
 
 
 @dataclass(frozen=True)
@@ -175,22 +178,22 @@ class Answerer:
         """Most likely next tokens of every row until a stop token or its budget; (token ids, their probabilities)."""
         tokens: list[list[int]] = [[] for _ in budgets]
         probs: list[list[float]] = [[] for _ in budgets]
-        numbers = [""] * len(budgets)
+        numbers, done = [""] * len(budgets), [False] * len(budgets)
         alive = list(range(len(budgets)))
         while True:
             best_p, best = self._next(logits, [numbers[row] for row in alive])
-            going = []
             for at, row in enumerate(alive):
-                if best[at] in self.stops or len(tokens[row]) >= budgets[row]:
-                    continue
-                tokens[row].append(best[at])
-                probs[row].append(best_p[at])
-                numbers[row] = self.guard.follow(numbers[row], best[at])
-                if len(tokens[row]) < budgets[row]:
-                    going.append(at)
+                done[row] = done[row] or best[at] in self.stops or len(tokens[row]) >= budgets[row]
+                if not done[row]:
+                    tokens[row].append(best[at])
+                    probs[row].append(best_p[at])
+                    numbers[row] = self.guard.follow(numbers[row], best[at])
+                    done[row] = len(tokens[row]) >= budgets[row]
+            going = [at for at, row in enumerate(alive) if not done[row]]
             if not going:
                 return tokens, probs
-            if len(going) < len(alive):
+            # Leaving rows out copies the whole cache, so a few finished ones go on beside the others.
+            if len(going) <= COMPACT * len(alive):
                 state, alive, best = state.select(going), [alive[at] for at in going], [best[at] for at in going]
             logits = self._extend(state, [[token] for token in best], keep=1)[:, -1]
 
@@ -205,12 +208,15 @@ class Answerer:
         return prob.tolist(), token.tolist()
 
     def _answered(self, start: str, choice: int, weights: list[float], ids: list[int], probs: list[float]) -> Answered:
-        ends = [len(self.tokenizer.decode(ids[: n + 1], skip_special_tokens=True)) for n in range(len(ids))]
+        told = self.tokenizer.decode(ids, skip_special_tokens=True)
+        ends = list(accumulate(len(self.guard.texts[index]) for index in ids))
+        if "".join(self.guard.texts[index] for index in ids) != told:
+            # A character of several tokens, or spaces that depend on neighbours.
+            ends = [len(self.tokenizer.decode(ids[: n + 1], skip_special_tokens=True)) for n in range(len(ids))]
         at = len(start)
         begins = [0, *ends][: len(ends)]
         spans = tuple((at + b, at + max(b, e), p) for b, e, p in zip(begins, ends, probs, strict=True))
-        text = start + self.tokenizer.decode(ids, skip_special_tokens=True)
-        return Answered(choice, tuple(weights), text, spans)
+        return Answered(choice, tuple(weights), start + told, spans)
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -14,17 +14,17 @@ The simulator's answers have at most 7 and 4 of the latter two.
 class NumberGuard:
     """Says which tokens would make a number longer than numbers in answers are.
 
-    A number is followed as text (`follow`), so that any tokenizer with single digits will do.
+    A number is followed as text (`follow`), so that any tokenizer with single digits will do. `texts` are the tokens'.
     """
 
     def __init__(self, tokenizer: Any):
-        self._texts = [tokenizer.decode([index]) for index in range(len(tokenizer))]
-        digits = [index for index, text in enumerate(self._texts) if text[:1].isdecimal()]
-        self._digits, self._zeros = digits, [index for index in digits if self._texts[index].startswith("0")]
+        self.texts = [tokenizer.decode([index]) for index in range(len(tokenizer))]
+        digits = [index for index, text in enumerate(self.texts) if text[:1].isdecimal()]
+        self._digits, self._zeros = digits, [index for index in digits if self.texts[index].startswith("0")]
 
     def follow(self, number: str, token: int) -> str:
         """The number that the text ends in after `token`, "" when it ends in none."""
-        for character in self._texts[token]:
+        for character in self.texts[token]:
             if character.isdecimal() or (character == "." and number and "." not in number):
                 number += character
             else:
