@@ -95,13 +95,18 @@ class Study:
         self.layers = self.model.config.vision_config.num_hidden_layers
         changes = {"distill": {"steps": arguments.steps}} if arguments.steps else {}
         self.spec = load_compress_spec(arguments.recipe, changes)
-
-    def images(self, steps: int) -> PlotBatches:
-        """Training images of this seed: the same for every row."""
         side = self.model.config.vision_config.image_size
         families = tuple(self.model.config.families)
-        source = PlotSource(families, seed=1000 + self.seed, direct_size=side, direct_share=0.9, single_share=0.2)
-        return PlotBatches(source, self.processor.image_processor, self.arguments.batch_size, steps)
+        source = PlotSource(families, seed=1000 + seed, direct_size=side, direct_share=0.9, single_share=0.2)
+        count = max(self.spec.distill.steps, self.spec.probe_batches)
+        self.batches = PlotBatches(source, self.processor.image_processor, arguments.batch_size, count)
+        self.drawn: list[torch.Tensor] = []
+
+    def images(self, steps: int) -> list[torch.Tensor]:
+        """Training images of this seed: the same for every row, so drawn once (16 x 300 images are a gigabyte)."""
+        for index in range(len(self.drawn), steps):
+            self.drawn.append(self.batches[index])
+        return self.drawn[:steps]
 
     def base(self) -> dict[str, Any]:
         """The uncompressed model, and what skipping each block costs it."""
