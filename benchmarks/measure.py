@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True, help="of training")
     parser.add_argument("--steps", type=int, required=True, help="of all training stages")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="recipe values to change")
-    arguments = parser.parse_args()
+    # Recipe values may stand anywhere between the options.
+    arguments = parser.parse_intermixed_args()
     plan = load_recipe(arguments.recipe, arguments.overrides)
     model, processor = load_model(str(arguments.model), device="cpu")
     with StageProgress() as progress:
