@@ -209,8 +209,9 @@ class Answerer:
 
     def _answered(self, start: str, choice: int, weights: list[float], ids: list[int], probs: list[float]) -> Answered:
         told = self.tokenizer.decode(ids, skip_special_tokens=True)
-        ends = list(accumulate(len(self.guard.texts[index]) for index in ids))
-        if "".join(self.guard.texts[index] for index in ids) != told:
+        pieces = [self.guard.text(index) for index in ids]
+        ends = list(accumulate(map(len, pieces)))
+        if "".join(pieces) != told:
             # A character of several tokens, or spaces that depend on neighbours.
             ends = [len(self.tokenizer.decode(ids[: n + 1], skip_special_tokens=True)) for n in range(len(ids))]
         at = len(start)

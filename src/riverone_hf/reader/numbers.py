@@ -14,17 +14,27 @@ The simulator's answers have at most 7 and 4 of the latter two.
 class NumberGuard:
     """Says which tokens would make a number longer than numbers in answers are.
 
-    A number is followed as text (`follow`), so that any tokenizer with single digits will do. `texts` are the tokens'.
+    A number is followed as text (`follow`), so that any tokenizer with single digits will do.
     """
 
     def __init__(self, tokenizer: Any):
-        self.texts = [tokenizer.decode([index]) for index in range(len(tokenizer))]
-        digits = [index for index, text in enumerate(self.texts) if text[:1].isdecimal()]
-        self._digits, self._zeros = digits, [index for index in digits if self.texts[index].startswith("0")]
+        self.tokenizer = tokenizer
+        self._texts: dict[int, str] = {}
+        # Whatever the vocabulary, a token that begins with a digit shows one in its stored form; few do.
+        stored = enumerate(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
+        shown = [index for index, token in stored if any(map(str.isdecimal, token or ""))]
+        self._digits = [index for index in shown if self.text(index)[:1].isdecimal()]
+        self._zeros = [index for index in self._digits if self.text(index).startswith("0")]
+
+    def text(self, token: int) -> str:
+        """What a token writes by itself."""
+        if token not in self._texts:
+            self._texts[token] = self.tokenizer.decode([token])
+        return self._texts[token]
 
     def follow(self, number: str, token: int) -> str:
         """The number that the text ends in after `token`, "" when it ends in none."""
-        for character in self.texts[token]:
+        for character in self.text(token):
             if character.isdecimal() or (character == "." and number and "." not in number):
                 number += character
             else:
