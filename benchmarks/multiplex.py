@@ -5,6 +5,8 @@ classical generators of q/k/v at a matched number of trained parameters, and the
 small tower from scratch). All rows see the same images in the same order and take the same steps. A finished (row,
 seed) pair is a file in results/rows and is skipped; a killed one goes on from its checkpoint in --work.
 
+Learning rates of generators are those that `multiplex_rates.py` chose on validation plots.
+
 Run: python benchmarks/multiplex.py --work DIR [--base SEED=DIR]... [--out results/multiplex.json] [--rows 'REGEX']
      [--plots 800] [--steps 300] [--minutes 20] [--list]
      python benchmarks/multiplex.py ... --contested    # QGP against the best classical method, seeds 0-9
@@ -44,6 +46,10 @@ CLASSICAL = {
     "LoRA, frozen factors": {"method": "lora", "frozen_factors": True},
 }
 """Classical generators that can be sized to the circuit's number of trained parameters."""
+
+
+RATES = Path("results/multiplex_rates.json")
+"""Written by multiplex_rates.py."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +95,16 @@ def methods() -> list[Method]:
 class Study:
     """All rows of one base checkpoint."""
 
-    def __init__(self, arguments: argparse.Namespace, seed: int, folder: str, test: Plots, validation: Plots):
+    def __init__(
+        self,
+        arguments: argparse.Namespace,
+        seed: int,
+        folder: str,
+        test: Plots,
+        validation: Plots,
+        rates: dict[str, float],
+    ):
+        self.rates = rates
         self.arguments, self.seed, self.test, self.validation = arguments, seed, test, validation
         self.model, self.processor = load_model(folder, device="cpu")
         self.layers = self.model.config.vision_config.num_hidden_layers
@@ -132,11 +147,12 @@ class Study:
             if not (spec.head_mixing or spec.local_conv):
                 train.remove("transforms")
             settings = spec.distill.model_dump(exclude={"regularizer_weight"}) | {"train": tuple(train)}
+            if "generators" in train:
+                settings["generator_learning_rate"] = self.rates[trained_as(method.name)]
+                row["generator_learning_rate"] = settings["generator_learning_rate"]
             trained = sum(p.numel() for name in train for p in multiplex.parameter_groups(student)[name])
             # A reset row is the trained model of the row beside it, so it shares that one's finished distillation.
-            work = (
-                self.arguments.work / f"{slug(f'{fraction} {method.name}'.replace(', angles reset', ''))}-{self.seed}"
-            )
+            work = self.arguments.work / f"{slug(f'{fraction} {trained_as(method.name)}')}-{self.seed}"
             losses = multiplex.distill(
                 student,
                 self.model,
@@ -146,7 +162,7 @@ class Study:
                 **targets,
             )
             row["losses"] = {"first": losses[0], "last": losses[-1]}
-            if not method.name.removesuffix(", angles reset").startswith("qgp"):
+            if not method.name.startswith("qgp"):
                 shutil.rmtree(work)
         if generator is not None:
             row["generators"] = qgp.report(student).as_dict()
@@ -217,6 +233,23 @@ class Study:
         )
 
 
+def trained_as(name: str) -> str:
+    """The method whose training a method shares: a reset only follows it."""
+    return name.removesuffix(", angles reset")
+
+
+def with_generators() -> list[Method]:
+    """Methods that train generators, each with a learning rate of its own."""
+    return [method for method in methods() if "generators" in method.train and not method.reset]
+
+
+def chosen_rates(parser: argparse.ArgumentParser, path: Path) -> dict[str, float]:
+    """Method -> learning rate; leaves with the parser's usage when they were not chosen yet."""
+    if not path.is_file():
+        parser.error(f"{path} does not exist. Remedy: choose learning rates with benchmarks/multiplex_rates.py first")
+    return json.loads(path.read_text(encoding="utf-8"))["chosen"]
+
+
 def logical_parameters(model: Any) -> int:
     """Parameters that the model computes with: a stored block counts once for every layer that uses it."""
     vision = model.model.vision_tower
@@ -260,6 +293,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=None, help="settings; default recipes/multiplex")
     parser.add_argument("--steps", type=int, default=0, help="instead of the recipe's")
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rates", type=Path, default=RATES, help="chosen learning rates of generators")
     parser.add_argument("--contested", action="store_true", help="seeds 0-9 of qgp and the best classical method")
     arguments = parser.parse_args()
     names = ["base", *(f"{fraction} {method.name}" for fraction in FRACTIONS for method in methods())]
@@ -271,8 +305,8 @@ def main() -> None:
         parser.error("--work FOLDER is needed to run rows")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    spec = load_compress_spec(arguments.recipe)
-    key = json.dumps([spec.model_dump(), arguments.steps, arguments.batch_size, arguments.plots, DATA_VERSION])
+    spec, rates = load_compress_spec(arguments.recipe), chosen_rates(parser, arguments.rates)
+    key = json.dumps([spec.model_dump(), arguments.steps, arguments.batch_size, arguments.plots, DATA_VERSION, rates])
     settings = zlib.crc32(key.encode())
     wanted = {name for name in names if re.search(arguments.rows, name)}
     seeds = sorted(bases)
@@ -294,7 +328,7 @@ def main() -> None:
                 plots.append(Plots(families, arguments.plots, "test"))
                 plots.append(Plots(families, arguments.validation, "validation"))
             studies.clear()
-            studies[seed] = Study(arguments, seed, folder, *plots)
+            studies[seed] = Study(arguments, seed, folder, *plots, rates)
         return studies[seed].base() if name == "base" else studies[seed].run(name[:3], by_name(name[4:]))
 
     jobs = [(name, seed) for seed in seeds for name in names if name in wanted or name == "base"]

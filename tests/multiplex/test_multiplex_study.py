@@ -106,6 +106,44 @@ def test_the_contested_cell_takes_the_classical_method_that_validation_chose(stu
     assert study.contested(table[:1]) == []
 
 
+def test_rates_are_chosen_on_validation_before_the_study(study, tmp_path, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "multiplex_rates", raising=False)
+    rates, pieces = importlib.import_module("multiplex_rates"), importlib.import_module("study")
+    names = {method.name for method in study.with_generators()}
+    assert {"qgp", "row_col", "LoRA, rank 1", *study.CLASSICAL} <= names
+    assert not names & {"qgp, angles frozen", "qgp, angles reset", "shared weights"}
+    rows = [
+        {"method": "qgp", "generator_learning_rate": rate, "scores": {"mean": mean}}
+        for rate, mean in zip(rates.CANDIDATES, (60.0, 70.0, 65.0), strict=True)
+    ]
+    assert rates.chosen(rows) == {"qgp": 0.01} and rates.chosen(rows[:2]) == {}
+
+    config = tiny_config(vision={"num_hidden_layers": 4}, vision_feature_layers=[1, 3], families=["t1", "gmm"])
+    tiny_model(config).save_pretrained(tmp_path / "base")
+    tiny_processor(config).save_pretrained(tmp_path / "base")
+    out, work = tmp_path / "results" / "multiplex_rates.json", tmp_path / "work"
+    monkeypatch.setattr(pieces, "ASKED", ("q2",))
+    monkeypatch.setattr(pieces, "mean_score", lambda row: 0.5)
+    splits, real = [], study.Plots.__init__
+    monkeypatch.setattr(
+        study.Plots, "__init__", lambda self, f, n, split: (splits.append(split), real(self, f, n, split))[1]
+    )
+    command = ["multiplex_rates.py", "--base", f"0={tmp_path / 'base'}", "--work", str(work), "--out", str(out)]
+    command += ["--validation", "2", "--steps", "2", "--batch-size", "2", "--rows", "^row_col at"]
+    monkeypatch.setattr(sys, "argv", command)
+    rates.main()
+    content = json.loads(out.read_text())
+    assert splits == ["validation"] and list(content["chosen"]) == ["row_col"] and not list(work.iterdir())
+    assert sorted(row["generator_learning_rate"] for row in content["rows"]) == sorted(rates.CANDIDATES)
+    assert len({row["losses"]["last"]["loss"] for row in content["rows"]}) == 3
+
+    words = ["multiplex.py", "--base", f"0={tmp_path / 'base'}", "--work", str(work), "--rates", str(tmp_path / "none")]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        study.main()
+    assert "choose learning rates with benchmarks/multiplex_rates.py first" in capsys.readouterr().err
+
+
 def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
     config = tiny_config(vision={"num_hidden_layers": 4}, vision_feature_layers=[1, 3], families=["t1", "gmm"])
     tiny_model(config).save_pretrained(tmp_path / "base")
@@ -116,6 +154,9 @@ def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
     )
     command = ["multiplex.py", "--base", f"0={tmp_path / 'base'}", "--work", str(tmp_path / "work"), "--out", str(out)]
     command += ["--plots", "2", "--validation", "2", "--steps", "2", "--batch-size", "2", "--rows", rows]
+    rates = {method.name: 0.02 for method in study.with_generators()}
+    (tmp_path / "rates.json").write_text(json.dumps({"chosen": rates}))
+    command += ["--rates", str(tmp_path / "rates.json")]
     # Answers of a random model are long; what they say does not matter here.
     pieces = importlib.import_module("study")
     monkeypatch.setattr(pieces, "ASKED", ("q2",))
@@ -133,6 +174,7 @@ def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
     assert shared["logical_params"] > base["logical_params"] and shared["bytes"] < unshared["bytes"] < base["bytes"]
     # Frozen circuits store as much as unshared q/k/v: that is the row to compare them with.
     assert circuit["bytes"] == unshared["bytes"] and circuit["generators"]["trained"] > 0
+    assert circuit["generator_learning_rate"] == 0.02 and "generator_learning_rate" not in shared
     assert circuit["losses"] == by_name["qgp, angles reset"]["losses"] != by_name["qgp, angles frozen"]["losses"]
     assert circuit["output_error"] != by_name["qgp, angles reset"]["output_error"]
     assert set(by_name["kronecker"]["matched"]) == {"trained", "budget", "within_5_percent"}
