@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from paired import holm, paired_difference, summary
+from multiplex_effects import CLASSICAL, FRACTIONS, best_classical, contested, matched, recovered
+from paired import summary
 from pydantic import ValidationError
 from study import Plots, bases_of, digests, finished, results, run_rows, slug, study_parser, write
 from transformers import set_seed
@@ -36,18 +37,8 @@ from riverone_hf.build import CompressVisionSpec, PlotBatches, load_compress_spe
 from riverone_hf.data import DATA_VERSION, PlotSource
 from riverone_hf.reader.loading import load_model
 
-FRACTIONS = {"1/2": 1 / 2, "1/3": 1 / 3}
 REST = ("transforms", "norms", "blocks")
 """What trains beside q/k/v in every row from 'shared weights' on."""
-CLASSICAL = {
-    "kronecker": {"method": "kronecker"},
-    "bit mask": {"method": "bit_mask"},
-    "elementwise MLP": {"method": "mlp"},
-    "LoRA, frozen factors": {"method": "lora", "frozen_factors": True},
-}
-"""Classical generators that can be sized to the circuit's number of trained parameters."""
-
-
 RATES = Path("results/multiplex_rates.json")
 """Written by multiplex_rates.py."""
 
@@ -260,33 +251,6 @@ def logical_parameters(model: Any) -> int:
     return total
 
 
-def contested(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """QGP against the classical method that was best on validation (seeds 0-2), per fraction, Holm-corrected."""
-    out = []
-    for fraction in FRACTIONS:
-        best = best_classical(rows, fraction)
-        pairs = {}
-        for name in (f"{fraction} qgp", best):
-            pairs[name] = {row["seed"]: row["per_plot"] for row in rows if row["name"] == name}
-        seeds = sorted(set.intersection(*(set(found) for found in pairs.values()))) if best else []
-        if len(seeds) > 1:
-            first, second = (np.array([found[seed] for seed in seeds]) for found in pairs.values())
-            out.append({"comparison": list(pairs), "seeds": seeds, **paired_difference(first, second)})
-    for row, p in zip(out, holm([row["p"] for row in out]), strict=True):
-        row["p_holm"] = p
-    return out
-
-
-def best_classical(rows: list[dict[str, Any]], fraction: str) -> str | None:
-    """Name of the classical row with the highest mean on validation over seeds 0-2."""
-    means: dict[str, list[float]] = {}
-    for row in rows:
-        name = row["name"].removeprefix(f"{fraction} ")
-        if row["name"].startswith(fraction) and name in CLASSICAL and row["seed"] < 3:
-            means.setdefault(row["name"], []).append(row["validation_mean"])
-    return max(means, key=lambda name: float(np.mean(means[name]))) if means else None
-
-
 def main() -> None:
     parser = study_parser(__doc__.splitlines()[0], "results/multiplex.json")
     parser.add_argument("--validation", type=int, default=400)
@@ -348,7 +312,8 @@ def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str])
     plots = {(row["name"], row["seed"]): row["per_plot"] for row in rows}
     command = "python benchmarks/multiplex.py --work DIR"
     command += f" --steps {arguments.steps}" if arguments.steps else ""
-    write(arguments.out, results(command, rows, summary=summary(rows, plots), contested=contested(rows)))
+    effects = {"matched": matched(rows), "recovered": recovered(rows), "contested": contested(rows)}
+    write(arguments.out, results(command, rows, summary=summary(rows, plots), **effects))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-DRAWS = 4000
+DRAWS = 10_000
 
 
 def _resampled(*arrays: np.ndarray, seed: int) -> list[np.ndarray]:
@@ -36,10 +36,27 @@ def kept_share(scores: np.ndarray, base: np.ndarray, seed: int = 0) -> dict[str,
     return {"ratio": float(scores.mean() / base.mean()), "lower95": float(low), "upper95": float(high)}
 
 
-def paired_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> dict[str, float]:
+def recovered_share(
+    scores: np.ndarray, nothing: np.ndarray, ceiling: np.ndarray, seed: int = 0
+) -> dict[str, float | None]:
+    """{"share", "lower95", "upper95"} of (scores - nothing) / (ceiling - nothing), means of (seeds, plots).
+
+    Without bounds when in some bootstrap world the ceiling is not above `nothing`: a quotient says little then.
+    """
+    gap = ceiling.mean() - nothing.mean()
+    mine, least, most = _resampled(scores, nothing, ceiling, seed=seed)
+    share = float((scores.mean() - nothing.mean()) / gap) if gap > 0 else None
+    if share is None or (most - least).min() <= 0:
+        return {"share": share, "lower95": None, "upper95": None}
+    low, high = np.percentile((mine - least) / (most - least), [2.5, 97.5])
+    return {"share": share, "lower95": float(low), "upper95": float(high)}
+
+
+def paired_difference(first: np.ndarray, second: np.ndarray, seed: int = 0, comparisons: int = 1) -> dict[str, float]:
     """{"difference", "lower95", "upper95", "p"} of mean(first) - mean(second), in points if the scores are in 0..100.
 
-    p is two-sided, from exact sign flips of the seeds' mean differences (random ones above 16 seeds).
+    With several `comparisons` also "lower", "upper", bounds that hold for all of them at once (Bonferroni). p is
+    two-sided, from exact sign flips of the seeds' mean differences (random ones above 16 seeds).
     """
     difference = first - second
     (mine,) = _resampled(difference, seed=seed)
@@ -51,7 +68,11 @@ def paired_difference(first: np.ndarray, second: np.ndarray, seed: int = 0) -> d
         signs = np.random.default_rng(seed).choice((1, -1), (2**16, len(means)))
     flipped = np.abs((signs * means).mean(axis=1))
     p = float((flipped >= abs(means.mean()) - 1e-12).mean())
-    return {"difference": float(means.mean()), "lower95": float(low), "upper95": float(high), "p": p}
+    found = {"difference": float(means.mean()), "lower95": float(low), "upper95": float(high), "p": p}
+    if comparisons > 1:
+        rest = 2.5 / comparisons
+        found |= dict(zip(("lower", "upper"), map(float, np.percentile(mine, [rest, 100 - rest])), strict=True))
+    return found
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

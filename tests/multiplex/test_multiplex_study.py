@@ -43,6 +43,17 @@ def test_kept_share_is_paired(paired):
     assert paired.kept_share(base, 0 * base) == {}
 
 
+def test_recovered_share(paired):
+    rng = np.random.default_rng(0)
+    nothing = rng.uniform(20, 60, (3, 300))
+    half = paired.recovered_share(nothing + 5, nothing, nothing + 10)
+    assert list(half.values()) == pytest.approx([0.5, 0.5, 0.5])
+    # A ceiling that may lie below gives no bounds, one that does no number.
+    unsure = paired.recovered_share(nothing + 5, nothing, nothing + rng.normal(0.1, 50, nothing.shape))
+    assert unsure["lower95"] is None is unsure["upper95"]
+    assert paired.recovered_share(nothing, nothing, nothing - 1)["share"] is None
+
+
 def test_difference_and_holm(paired):
     rng = np.random.default_rng(1)
     first = rng.uniform(0, 100, (10, 200))
@@ -104,6 +115,29 @@ def test_the_contested_cell_takes_the_classical_method_that_validation_chose(stu
     assert found["comparison"] == ["1/2 qgp", "1/2 kronecker"] and found["seeds"] == list(range(10))
     assert found["difference"] == pytest.approx(1) and found["p_holm"] == found["p"] < 0.05
     assert study.contested(table[:1]) == []
+
+
+def test_the_circuit_meets_only_methods_of_its_size_and_on_three_seeds(study):
+    def rows(name: str, mean: float, within: bool | None = None) -> list[dict]:
+        sized = {} if within is None else {"matched": {"within_5_percent": within}}
+        plots = np.full(40, mean) + np.arange(40) % 5
+        return [{"name": f"1/3 {name}", "seed": s, "per_plot": (plots + s).tolist(), **sized} for s in range(5)]
+
+    table = (
+        rows("qgp", 70) + rows("kronecker", 71, True) + rows("bit mask", 69, True) + rows("elementwise MLP", 60, False)
+    )
+    table += rows("shared weights, q/k/v frozen", 68) + rows("q/k/v unshared", 72)
+    found = study.matched(table)
+    assert [row["comparison"][1] for row in found] == ["1/3 kronecker", "1/3 bit mask"]
+    assert all(row["seeds"] == [0, 1, 2] and row["lower"] <= row["lower95"] <= row["upper"] for row in found)
+    assert [row["difference"] for row in found] == pytest.approx([-1, 1]) and found[0]["p_holm"] == 0.5
+    shares = {row["name"]: row["share"] for row in study.recovered(table)}
+    assert shares == {
+        "1/3 qgp": pytest.approx(0.5),
+        "1/3 kronecker": 0.75,
+        "1/3 bit mask": 0.25,
+        "1/3 elementwise MLP": -2,
+    }
 
 
 def test_rates_are_chosen_on_validation_before_the_study(study, tmp_path, monkeypatch, capsys):

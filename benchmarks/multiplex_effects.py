@@ -1,0 +1,80 @@
+"""What do the rows of the sharing study say about the preregistered question? See docs/preregistration.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from paired import holm, paired_difference, recovered_share
+
+FRACTIONS = {"1/2": 1 / 2, "1/3": 1 / 3}
+CLASSICAL = {
+    "kronecker": {"method": "kronecker"},
+    "bit mask": {"method": "bit_mask"},
+    "elementwise MLP": {"method": "mlp"},
+    "LoRA, frozen factors": {"method": "lora", "frozen_factors": True},
+}
+"""Classical generators that can be sized to the circuit's number of trained parameters."""
+CIRCUIT, NOTHING, CEILING = "qgp", "shared weights, q/k/v frozen", "q/k/v unshared"
+
+
+def plots_of(rows: list[dict[str, Any]], *names: str, below: int | None = None) -> tuple[list[int], list[np.ndarray]]:
+    """Seeds (all, or those `below`) that every named row has, and each row's scores (seeds, plots) on them."""
+    tables = [{row["seed"]: row["per_plot"] for row in rows if row["name"] == name} for name in names]
+    seeds = sorted(seed for seed in set.intersection(*map(set, tables)) if below is None or seed < below)
+    return seeds, [np.array([table[seed] for seed in seeds]) for table in tables]
+
+
+def compared(
+    rows: list[dict[str, Any]], pairs: list[tuple[str, str]], below: int | None = None, least: int = 1
+) -> list[dict[str, Any]]:
+    """Paired differences of the pairs that have at least `least` seeds in common, Holm-corrected among themselves."""
+    found = [(pair, *plots_of(rows, *pair, below=below)) for pair in pairs]
+    found = [item for item in found if len(item[1]) >= least]
+    out = [
+        {"comparison": list(pair), "seeds": seeds, **paired_difference(first, second, comparisons=len(found))}
+        for pair, seeds, (first, second) in found
+    ]
+    for row, p in zip(out, holm([row["p"] for row in out]), strict=True):
+        row["p_holm"] = p
+    return out
+
+
+def matched(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The circuit against every classical method of its size, seeds 0-2, per fraction."""
+    out = []
+    for fraction in FRACTIONS:
+        sized = {
+            r["name"] for r in rows if r["name"].startswith(fraction) and r.get("matched", {}).get("within_5_percent")
+        }
+        names = [f"{fraction} {name}" for name in CLASSICAL if f"{fraction} {name}" in sized]
+        out += compared(rows, [(f"{fraction} {CIRCUIT}", name) for name in names], below=3)
+    return out
+
+
+def recovered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What generators give back of what frozen, shared q/k/v lose against unshared ones, seeds 0-2."""
+    out = []
+    for fraction in FRACTIONS:
+        for name in (CIRCUIT, "qgp without entangler", "qgp with row_col", "row_col", *CLASSICAL, "LoRA, rank 1"):
+            names = [f"{fraction} {part}" for part in (name, NOTHING, CEILING)]
+            seeds, plots = plots_of(rows, *names, below=3)
+            if seeds:
+                out.append({"name": names[0], "seeds": seeds, **recovered_share(*plots)})
+    return out
+
+
+def contested(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The circuit against the classical method that was best on validation (seeds 0-2), on all seeds, per fraction."""
+    best = {fraction: best_classical(rows, fraction) for fraction in FRACTIONS}
+    return compared(rows, [(f"{fraction} {CIRCUIT}", name) for fraction, name in best.items() if name], least=2)
+
+
+def best_classical(rows: list[dict[str, Any]], fraction: str) -> str | None:
+    """Name of the classical row with the highest mean on validation over seeds 0-2."""
+    means: dict[str, list[float]] = {}
+    for row in rows:
+        name = row["name"].removeprefix(f"{fraction} ")
+        if row["name"].startswith(fraction) and name in CLASSICAL and row["seed"] < 3:
+            means.setdefault(row["name"], []).append(row["validation_mean"])
+    return max(means, key=lambda name: float(np.mean(means[name]))) if means else None
