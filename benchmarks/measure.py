@@ -4,6 +4,7 @@ Writes the rows that `riverone build` would have written, with the commands that
 and into the model's own folder and card.
 
 Run: python benchmarks/measure.py MODEL --recipe base --out results/base.json --made-by 'COMMAND' --seconds N --steps N
+     [KEY=VALUE]...    # of the recipe, as for `riverone build`
 """
 
 from __future__ import annotations
