@@ -5,7 +5,7 @@ As docs/preregistration.md says: every method that trains generators is distille
 fractions and all seeds. A finished (method, rate) is a file in results/rows and is skipped.
 
 Run: python benchmarks/multiplex_rates.py --work DIR [--base 0=DIR] [--rows 'REGEX']
-     [--validation 400] [--steps 300] [--out results/multiplex_rates.json]
+     [--validation 400] [--steps 400] [--out results/multiplex_rates.json]
 """
 
 from __future__ import annotations

@@ -23,12 +23,14 @@ def qkv_relation_loss(student: Sequence[torch.Tensor], teacher: Sequence[torch.T
 
 
 def _relations(states: Sequence[torch.Tensor], heads: int) -> torch.Tensor:
-    """log softmax of all nine products, (3, 3, T, heads, N, N), in float32."""
-    stacked = torch.stack([s.float().unflatten(-1, (heads, -1)).transpose(1, 2) for s in states])
+    """log softmax of all nine products, (T, heads, 3 N, 3, N), in float32."""
+    # Q, K and V behind one another as tokens: one product gives all pairs, and nothing is copied for it.
+    stacked = torch.cat([s.float() for s in states], dim=1).unflatten(-1, (heads, -1)).transpose(1, 2)
     # Scaled before the product; autocast is off, as in bf16 nearly equal rows would lose their differences.
     with torch.autocast(stacked.device.type, enabled=False):
         stacked = stacked * stacked.shape[-1] ** -0.25
-        return F.log_softmax(stacked[:, None] @ stacked[None].transpose(-1, -2), dim=-1)
+        products = stacked @ stacked.transpose(-1, -2)
+        return F.log_softmax(products.unflatten(-1, (3, -1)), dim=-1)
 
 
 def hidden_relation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
