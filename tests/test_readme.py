@@ -59,7 +59,7 @@ def run(command, desk, **environment):
 
 def test_all_blocks_are_known():
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
-    assert len(PYTHON) == 4 and len(SHELL) >= 19
+    assert len(PYTHON) == 5 and len(SHELL) >= 20
 
 
 @pytest.mark.parametrize("code", PYTHON, ids=lambda code: code.split("\n")[0])
@@ -103,6 +103,7 @@ def test_shell_line(line, desk):
             "train": ["steps=1", "batch_size=2", "warmup_steps=1"],
             "eval": ["--limit", "2"],
             "compress": ["--samples", "4", "--length", "64"],
+            "share": ["distill.steps=2", "probe_batches=1", "--batch-size", "4"],
         }
         done = run([*command, *short.get(words[1], [])], desk)
         assert done.returncode == 0, done.stderr

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from riverone_hf.cli import build, compress, data, demo, env, eval, push, read, recipes, serve, train
+from riverone_hf.cli import build, compress, data, demo, env, eval, push, read, recipes, serve, share, train
 from riverone_hf.errors import RiverOneError
 
 
@@ -62,6 +62,7 @@ def main(
 app.command("read")(read.read)
 app.command("build")(build.build)
 app.command("compress")(compress.compress)
+app.command("share")(share.share)
 app.command("train")(train.train)
 app.command("demo")(demo.demo)
 app.command("eval")(eval.evaluate)
