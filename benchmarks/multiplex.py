@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from multiplex_effects import CLASSICAL, FRACTIONS, best_classical, contested, matched, recovered
+from multiplex_effects import CLASSICAL, FRACTIONS, best_classical, contested, controls, matched, recovered
 from paired import summary
 from pydantic import ValidationError
 from study import Plots, bases_of, digests, finished, results, run_rows, slug, study_parser, write
@@ -322,7 +322,7 @@ def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str])
     plots = {(row["name"], row["seed"]): row["per_plot"] for row in rows}
     command = "python benchmarks/multiplex.py --work DIR"
     command += f" --steps {arguments.steps}" if arguments.steps else ""
-    effects = {"matched": matched(rows), "recovered": recovered(rows), "contested": contested(rows)}
+    effects = {part.__name__: part(rows) for part in (controls, matched, recovered, contested)}
     write(arguments.out, results(command, rows, summary=summary(rows, plots), **effects))
 
 

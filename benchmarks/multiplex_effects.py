@@ -15,6 +15,11 @@ CLASSICAL = {
     "LoRA, frozen factors": {"method": "lora", "frozen_factors": True},
 }
 """Classical generators that can be sized to the circuit's number of trained parameters."""
+CONTROLS = {
+    "shared weights": ("control: blocks dropped", "control: small tower from scratch"),
+    "qgp": ("qgp, angles frozen", "qgp, angles reset", "qgp without entangler", "shared weights, q/k/v frozen"),
+}
+"""What must lose if sharing, or the circuit, is the reason."""
 CIRCUIT, NOTHING, CEILING = "qgp", "shared weights, q/k/v frozen", "q/k/v unshared"
 
 
@@ -61,6 +66,15 @@ def recovered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             seeds, plots = plots_of(rows, *names, below=3)
             if seeds:
                 out.append({"name": names[0], "seeds": seeds, **recovered_share(*plots)})
+    return out
+
+
+def controls(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sharing against dropped blocks and a small tower, the circuit against what it is without learning; seeds 0-2."""
+    out = []
+    for fraction in FRACTIONS:
+        for name, rivals in CONTROLS.items():
+            out += compared(rows, [(f"{fraction} {name}", f"{fraction} {rival}") for rival in rivals], below=3)
     return out
 
 

@@ -131,6 +131,12 @@ def test_the_circuit_meets_only_methods_of_its_size_and_on_three_seeds(study):
     assert [row["comparison"][1] for row in found] == ["1/3 kronecker", "1/3 bit mask"]
     assert all(row["seeds"] == [0, 1, 2] and row["lower"] <= row["lower95"] <= row["upper"] for row in found)
     assert [row["difference"] for row in found] == pytest.approx([-1, 1]) and found[0]["p_holm"] == 0.5
+    table += rows("shared weights", 71) + rows("control: blocks dropped", 66)
+    lost = {tuple(row["comparison"]): row["difference"] for row in study.controls(table)}
+    assert lost == {
+        ("1/3 shared weights", "1/3 control: blocks dropped"): pytest.approx(5),
+        ("1/3 qgp", "1/3 shared weights, q/k/v frozen"): pytest.approx(2),
+    }
     shares = {row["name"]: row["share"] for row in study.recovered(table)}
     assert shares == {
         "1/3 qgp": pytest.approx(0.5),
