@@ -1,8 +1,8 @@
 """How much does a RiverONE keep when its vision blocks are shared, and is sharing the reason?
 
-For every base checkpoint (one per seed) and K = 1/2, 1/3 of the blocks: recovery from nothing to everything, QGP and
-classical generators of q/k/v at a matched number of trained parameters, and the controls (the same blocks dropped, a
-small tower from scratch). All rows see the same images in the same order and take the same steps. A finished (row,
+For every base checkpoint (one per seed) and K = 1/2, 1/3, 1/6 of the blocks: recovery from nothing to everything, QGP
+and classical generators of q/k/v at a matched number of trained parameters, and the controls (the same blocks dropped,
+a small tower from scratch). All rows see the same images in the same order and take the same steps. A finished (row,
 seed) pair is a file in results/rows and is skipped; a killed one goes on from its checkpoint in --work.
 
 Learning rates of generators are those that `multiplex_rates.py` chose on validation plots.

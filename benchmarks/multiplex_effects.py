@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from paired import holm, paired_difference, recovered_share
 
-FRACTIONS = {"1/2": 1 / 2, "1/3": 1 / 3}
+FRACTIONS = {"1/2": 1 / 2, "1/3": 1 / 3, "1/6": 1 / 6}
 CLASSICAL = {
     "kronecker": {"method": "kronecker"},
     "bit mask": {"method": "bit_mask"},

@@ -98,7 +98,7 @@ def test_every_row_is_listed(study):
     assert len(set(names)) == len(names) and set(study.CLASSICAL) <= set(names)
     for part in ("no recovery", "q/k/v unshared", "qgp, angles reset", "row_col", "control: blocks dropped"):
         assert part in names
-    assert len({study.slug(f"{f} {name}") for f in study.FRACTIONS for name in names}) == 2 * len(names)
+    assert len({study.slug(f"{f} {name}") for f in study.FRACTIONS for name in names}) == 3 * len(names)
 
 
 def test_the_contested_cell_takes_the_classical_method_that_validation_chose(study):
