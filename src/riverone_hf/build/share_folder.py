@@ -68,6 +68,7 @@ def share_folder(
     overrides: list[str] | None = None,
     batch_size: int = 16,
     seed: int = 0,
+    device: str = "auto",
     resume: bool = True,
     quiet: bool = False,
 ) -> Path:
@@ -77,6 +78,7 @@ def share_folder(
     families, or those of the folder `figures`. `recipe` is a YAML file (default: recipes/multiplex), `overrides` are
     `key=value` of it, e.g. `stored=3`, `distill.steps=100`. A killed call goes on; under torchrun processes share each
     batch. The folder holds model, processor and share.json (sizes, errors, losses), no scores of the original.
+    `device` is auto, cpu or cuda (cuda: never run).
 
     Raises BuildError (out is taken; the model is coded), ModelFolderError, RecipeError, MultiplexError, FigureError.
     """
@@ -101,7 +103,7 @@ def share_folder(
     wait_for_all()
     try:
         with StageProgress(quiet or rank > 0) as progress:
-            original, processor, result = _distilled(folder, spec, figures, batch_size, seed, work, progress)
+            original, processor, result = _distilled(folder, spec, figures, batch_size, seed, device, work, progress)
             if rank == 0:
                 facts = {"recipe": spec.model_dump(), "seed": seed, "versions": versions()}
                 _write(original, processor, result, config.get("dtype") or "float32", facts, work, progress)
@@ -150,6 +152,7 @@ def _distilled(
     figures: Path | None,
     batch_size: int,
     seed: int,
+    device: str,
     work: Path,
     progress: StageProgress,
 ) -> tuple[Any, Any, CompressVisionResult]:
@@ -160,7 +163,7 @@ def _distilled(
     from .training import quiet_libraries
 
     quiet_libraries()
-    original, processor = load_model(folder, device="cpu")
+    original, processor = load_model(folder, device=device, dtype=torch.float32)
     torch.manual_seed(seed)
     images = _images(original, processor, figures, batch_size, max(spec.distill.steps, spec.probe_batches), seed)
     progress.say(f"{folder}: {original.config.vision_config.num_hidden_layers} layers, map {spec.layer_map}")

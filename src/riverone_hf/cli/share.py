@@ -21,6 +21,7 @@ def share(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Figures a step.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds give other images.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on with a run that was killed.")] = False,
 ) -> None:
     """Share a vision tower's blocks (MiniViT) and distil them from the original; no labels are needed.
@@ -29,5 +30,5 @@ def share(
     """
     from riverone_hf.build.share_folder import share_folder
 
-    written = share_folder(model, out, figures, recipe, overrides, batch_size, seed, resume=not fresh)
+    written = share_folder(model, out, figures, recipe, overrides, batch_size, seed, device, resume=not fresh)
     typer.echo(str(written))
