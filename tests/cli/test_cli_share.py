@@ -55,13 +55,13 @@ def test_a_killed_run_goes_on_to_the_same_weights(saved_model, tmp_path: Path) -
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src"), "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, tmp_path / "straight"], env=environment, check=True, capture_output=True)
     process = subprocess.Popen([*command, tmp_path / "killed"], env=environment, stderr=subprocess.DEVNULL)
-    saved = tmp_path / "killed.work" / "distill"
-    deadline = time.monotonic() + 60
-    while not (saved.is_dir() and any(saved.iterdir())) and process.poll() is None and time.monotonic() < deadline:
+    # The name of a complete checkpoint.
+    saved = tmp_path / "killed.work" / "distill" / "checkpoint" / "state.json"
+    deadline = time.monotonic() + 120
+    while not saved.is_file() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed").exists() and any(saved.iterdir())
+    assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed").exists()
     done = subprocess.run([*command, tmp_path / "killed"], env=environment, check=True, capture_output=True, text=True)
     assert "distillation: 60/60" in done.stderr and "distillation: 0/60" not in done.stderr
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
