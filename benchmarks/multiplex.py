@@ -33,8 +33,8 @@ from study import Plots, bases_of, digests, finished, results, run_rows, slug, s
 from transformers import set_seed
 
 from riverone_hf import multiplex, qgp
-from riverone_hf.build import CompressVisionSpec, PlotBatches, load_compress_spec
-from riverone_hf.data import DATA_VERSION, PlotSource
+from riverone_hf.build import CompressVisionSpec, PlotBatches, distillation_plots, load_compress_spec
+from riverone_hf.data import DATA_VERSION
 from riverone_hf.reader.loading import load_model
 
 REST = ("transforms", "norms", "blocks")
@@ -103,17 +103,7 @@ class Study:
         self.spec = load_compress_spec(arguments.recipe, changes)
         side = self.model.config.vision_config.image_size
         families = tuple(self.model.config.families)
-        # Drawn as base checkpoints are trained, with a share of matplotlib's look: plots drawn straight at the tile's
-        # size are easier to reproduce, and what is learnt there does not carry over.
-        source = PlotSource(
-            families,
-            seed=1000 + seed,
-            direct_size=side,
-            direct_share=0.97,
-            direct_zoom=4.0,
-            matplotlib_share=0.2,
-            single_share=0.2,
-        )
+        source = distillation_plots(families, side, 1000 + seed)
         count = max(self.spec.distill.steps, self.spec.probe_batches)
         self.batches = PlotBatches(source, self.processor.image_processor, arguments.batch_size, count)
         self.drawn: list[torch.Tensor] = []

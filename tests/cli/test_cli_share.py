@@ -80,7 +80,7 @@ def test_refusals(run, saved_model, plots, tmp_path: Path) -> None:
     assert sorted(path.name for path in plots.iterdir()) == ["a.png", "b.png", "notes.txt"]
     assert "no such model folder" in refused(tmp_path / "none", "--out", out)
     assert "distill.step: Extra inputs" in refused(saved_model, "--out", out, "distill.step=3")
-    assert "9" in refused(saved_model, "--out", out, "stored=9")
+    assert "3 layers cannot use 9 stored blocks: give 1 to 3" in refused(saved_model, "--out", out, "stored=9")
     assert "no image file" in refused(saved_model, "--out", out, *SHORT, "--figures", tmp_path)
     (plots / "a.png").write_bytes(b"\x89PNG cut short")
     assert "a.png" in refused(saved_model, "--out", out, *SHORT, "--figures", plots)

@@ -3,7 +3,13 @@
 A recipe's stages in order, with preflight, progress, resume after a crash, and metrics beside the model.
 """
 
-from .compress_vision import CompressVisionSpec, PlotBatches, compress_vision, load_compress_spec
+from .compress_vision import (
+    CompressVisionSpec,
+    PlotBatches,
+    compress_vision,
+    distillation_plots,
+    load_compress_spec,
+)
 from .recipe import Recipe, list_recipes, load_recipe
 from .run import run_recipe
 
@@ -12,6 +18,7 @@ __all__ = [
     "PlotBatches",
     "Recipe",
     "compress_vision",
+    "distillation_plots",
     "list_recipes",
     "load_compress_spec",
     "load_recipe",

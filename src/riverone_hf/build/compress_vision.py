@@ -190,6 +190,24 @@ def load_compress_spec(path: str | Path | None = None, changes: dict[str, Any] |
         raise RecipeError(f"{file}: {where}: {first['msg']} (got {first.get('input')!r:.80})") from None
 
 
+def distillation_plots(families: tuple[str, ...], side: int, seed: int) -> PlotSource:
+    """Simulated plots to distil on, drawn for tiles of `side` pixels as models are trained, a fifth by matplotlib.
+
+    Plots drawn straight at the tile's size are easier to reproduce, and what is learnt there does not carry over.
+    """
+    from ..data import PlotSource
+
+    return PlotSource(
+        families,
+        seed=seed,
+        direct_size=side,
+        direct_share=0.97,
+        direct_zoom=4.0,
+        matplotlib_share=0.2,
+        single_share=0.2,
+    )
+
+
 class PlotBatches:
     """Batches of `pixel_values` of simulated plots: batch i is made of rows i*size.. of `source` when it is asked for.
 

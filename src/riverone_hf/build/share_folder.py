@@ -17,6 +17,7 @@ from .compress_vision import (
     CompressVisionSpec,
     PlotBatches,
     compress_vision,
+    distillation_plots,
     load_compress_spec,
 )
 from .progress import StageProgress
@@ -201,21 +202,10 @@ def _write(
 
 
 def _images(model: Any, processor: Any, figures: Path | None, batch_size: int, batches: int, seed: int) -> Any:
-    from ..data import PlotSource
     from ..questions import FAMILIES
 
     if figures is not None:
         return FigureBatches(figures, processor.image_processor, batch_size, batches, seed)
-    side = model.config.vision_config.image_size
     families = tuple(getattr(model.config, "families", None) or FAMILIES)
-    # As models are trained: plots drawn straight at the tile's size are easier to reproduce than reduced figures.
-    source = PlotSource(
-        families,
-        seed=seed,
-        direct_size=side,
-        direct_share=0.97,
-        direct_zoom=4.0,
-        matplotlib_share=0.2,
-        single_share=0.2,
-    )
+    source = distillation_plots(families, model.config.vision_config.image_size, seed)
     return PlotBatches(source, processor.image_processor, batch_size, batches)
