@@ -8,7 +8,7 @@ seed) pair is a file in results/rows and is skipped; a killed one goes on from i
 Learning rates of generators are those that `multiplex_rates.py` chose on validation plots.
 
 Run: python benchmarks/multiplex.py --work DIR [--base SEED=DIR]... [--out results/multiplex.json] [--rows 'REGEX']
-     [--plots 800] [--steps 400] [--minutes 20] [--list]
+     [--plots 800] [--steps 400] [--seeds 0 1] [--minutes 20] [--list]
      python benchmarks/multiplex.py ... --contested    # QGP against the best classical method, seeds 0-9
 """
 
@@ -277,7 +277,7 @@ def main() -> None:
     if arguments.contested:
         done = finished(arguments.out, settings, digests(bases))
         best = {fraction: best_classical(done, fraction) for fraction in FRACTIONS}
-        wanted = {name for fraction, name in best.items() if name} | {f"{f} qgp" for f, name in best.items() if name}
+        wanted &= {name for f, best_name in best.items() if best_name for name in (best_name, f"{f} qgp")}
         seeds = list(range(10))
         bases |= {seed: bases[sorted(bases)[seed % len(bases)]] for seed in seeds if seed not in bases}
     marks = digests(bases)

@@ -97,6 +97,7 @@ def study_parser(description: str, out: str, work: bool = True) -> argparse.Argu
         parser.add_argument("--work", type=Path, help="for unfinished rows")
     parser.add_argument("--out", type=Path, default=Path(out), help="finished rows lie beside it in rows/NAME")
     parser.add_argument("--rows", default="", help="regular expression of row names")
+    parser.add_argument("--seeds", type=int, nargs="+", help="only these; several processes can share a study so")
     parser.add_argument("--plots", type=int, default=800)
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no row after that")
     parser.add_argument("--threads", type=int, default=0)
@@ -165,6 +166,8 @@ def run_rows(
     """
     began = time.monotonic()
     for name, seed in jobs:
+        if arguments.seeds and seed not in arguments.seeds:
+            continue
         # Looked up each time: another process may work on other rows of the same study.
         if any(row["name"] == name and row["seed"] == seed for row in finished(arguments.out, settings, bases)):
             continue

@@ -67,7 +67,7 @@ def test_difference_and_holm(paired):
 
 def test_rows_of_another_base_or_other_settings_are_run_again(study, tmp_path):
     pieces, made = importlib.import_module("study"), []
-    arguments = argparse.Namespace(out=tmp_path / "results" / "some.json", minutes=1.0)
+    arguments = argparse.Namespace(out=tmp_path / "results" / "some.json", minutes=1.0, seeds=None)
 
     def make(name: str, seed: int) -> dict:
         made.append((name, seed))
@@ -91,6 +91,18 @@ def test_rows_of_another_base_or_other_settings_are_run_again(study, tmp_path):
     assert run(1, b"x", b"y") == [] == run(1, b"x")
     assert run(1, b"x", b"z") == [("a/b", 1)]
     assert run(2, b"x") == [("a/b", 0)]
+
+
+def test_processes_can_share_a_study_by_seeds(study, tmp_path):
+    pieces, made = importlib.import_module("study"), []
+    arguments = argparse.Namespace(out=tmp_path / "results" / "some.json", minutes=1.0, seeds=[1, 3])
+
+    def make(name: str, seed: int) -> dict:
+        made.append(seed)
+        return {"name": name, "seed": seed, "scores": {"mean": 50.0}}
+
+    pieces.run_rows([("a", seed) for seed in range(4)], make, (), arguments, 1, lambda: None)
+    assert made == [1, 3]
 
 
 def test_every_row_is_listed(study):
