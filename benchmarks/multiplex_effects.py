@@ -31,13 +31,24 @@ def plots_of(rows: list[dict[str, Any]], *names: str, below: int | None = None) 
 
 
 def compared(
-    rows: list[dict[str, Any]], pairs: list[tuple[str, str]], below: int | None = None, least: int = 1
+    rows: list[dict[str, Any]],
+    pairs: list[tuple[str, str]],
+    below: int | None = None,
+    least: int = 1,
+    comparisons: int = 0,
 ) -> list[dict[str, Any]]:
-    """Paired differences of the pairs that have at least `least` seeds in common, Holm-corrected among themselves."""
+    """Paired differences of the pairs that have at least `least` seeds in common, Holm-corrected among themselves.
+
+    "lower" and "upper" hold for that many `comparisons` at once, by default for those that are found.
+    """
     found = [(pair, *plots_of(rows, *pair, below=below)) for pair in pairs]
     found = [item for item in found if len(item[1]) >= least]
     out = [
-        {"comparison": list(pair), "seeds": seeds, **paired_difference(first, second, comparisons=len(found))}
+        {
+            "comparison": list(pair),
+            "seeds": seeds,
+            **paired_difference(first, second, comparisons=comparisons or len(found)),
+        }
         for pair, seeds, (first, second) in found
     ]
     for row, p in zip(out, holm([row["p"] for row in out]), strict=True):
@@ -49,12 +60,14 @@ def matched(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The circuit against every classical method of its size, seeds 0-2, per fraction."""
     out = []
     for fraction in FRACTIONS:
-        sized = {
-            r["name"] for r in rows if r["name"].startswith(fraction) and r.get("matched", {}).get("within_5_percent")
-        }
-        names = [f"{fraction} {name}" for name in CLASSICAL if f"{fraction} {name}" in sized]
+        names = [f"{fraction} {name}" for name in CLASSICAL if any(_sized(row, f"{fraction} {name}") for row in rows)]
         out += compared(rows, [(f"{fraction} {CIRCUIT}", name) for name in names], below=3)
     return out
+
+
+def _sized(row: dict[str, Any], name: str) -> bool:
+    """Whether this is a row of `name` with the circuit's number of trained parameters, within 5 %."""
+    return bool(row["name"] == name and row["matched"]["within_5_percent"])
 
 
 def recovered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -81,14 +94,16 @@ def controls(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def contested(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The circuit against the classical method that was best on validation (seeds 0-2), on all seeds, per fraction."""
     best = {fraction: best_classical(rows, fraction) for fraction in FRACTIONS}
-    return compared(rows, [(f"{fraction} {CIRCUIT}", name) for fraction, name in best.items() if name], least=2)
+    pairs = [(f"{fraction} {CIRCUIT}", name) for fraction, name in best.items() if name]
+    # As preregistered: all fractions count, also those that are not run yet.
+    return compared(rows, pairs, least=2, comparisons=len(FRACTIONS))
 
 
 def best_classical(rows: list[dict[str, Any]], fraction: str) -> str | None:
-    """Name of the classical row with the highest mean on validation over seeds 0-2."""
+    """Name of the classical row of the circuit's size with the highest mean on validation over seeds 0-2."""
     means: dict[str, list[float]] = {}
+    names = [f"{fraction} {name}" for name in CLASSICAL]
     for row in rows:
-        name = row["name"].removeprefix(f"{fraction} ")
-        if row["name"].startswith(fraction) and name in CLASSICAL and row["seed"] < 3:
+        if row["name"] in names and _sized(row, row["name"]) and row["seed"] < 3:
             means.setdefault(row["name"], []).append(row["validation_mean"])
     return max(means, key=lambda name: float(np.mean(means[name]))) if means else None

@@ -63,7 +63,7 @@ def kept() -> str:
             ratio, low, high = (100 * found[f"{fraction} {name}"][key] for key in ("ratio", "lower95", "upper95"))
             cells.append(f"{ratio:.1f} ({low:.1f} to {high:.1f})")
         lines.append(f"| {told} | {' | '.join(cells)} |")
-    seeds = sorted({row["seed"] for row in results["rows"] if row["name"] == "base"})
+    seeds = next(row["seeds"] for row in results["summary"] if row["name"] == "base")
     origin = f"`{results['command']}`, {results['date']}, {results['machine']}, {len(seeds)} seeds"
     return "\n".join(lines) + f"\n\n{origin}, {results['rows'][0]['n']} simulated plots each; 95 % intervals."
 
