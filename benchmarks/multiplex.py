@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from multiplex_effects import CLASSICAL, FRACTIONS, best_classical, contested, controls, matched, recovered
+from multiplex_effects import CLASSICAL, FRACTIONS, SEEDS, best_classical, contested, controls, matched, recovered
 from paired import summary
 from pydantic import ValidationError
 from study import Plots, bases_of, digests, finished, results, run_rows, slug, study_parser, write
@@ -310,7 +310,7 @@ def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str])
     """Write the results file from all finished rows."""
     rows = finished(arguments.out, settings, marks)
     # Ten seeds of two methods would not compare with three of the others.
-    plots = {(row["name"], row["seed"]): row["per_plot"] for row in rows if row["seed"] < 3}
+    plots = {(row["name"], row["seed"]): row["per_plot"] for row in rows if row["seed"] < SEEDS}
     command = "python benchmarks/multiplex.py --work DIR"
     command += f" --steps {arguments.steps}" if arguments.steps else ""
     effects = {part.__name__: part(rows) for part in (controls, matched, recovered, contested)}

@@ -15,6 +15,8 @@ CLASSICAL = {
     "LoRA, frozen factors": {"method": "lora", "frozen_factors": True},
 }
 """Classical generators that can be sized to the circuit's number of trained parameters."""
+SEEDS = 3
+"""All rows have seeds 0, 1, ... below; the contested cell has more."""
 CONTROLS = {
     "shared weights": ("control: blocks dropped", "control: small tower from scratch"),
     "qgp": ("qgp, angles frozen", "qgp, angles reset", "qgp without entangler", "shared weights, q/k/v frozen"),
@@ -35,7 +37,7 @@ def compared(
     pairs: list[tuple[str, str]],
     below: int | None = None,
     least: int = 1,
-    comparisons: int = 0,
+    comparisons: int | None = None,
 ) -> list[dict[str, Any]]:
     """Paired differences of the pairs that have at least `least` seeds in common, Holm-corrected among themselves.
 
@@ -43,12 +45,9 @@ def compared(
     """
     found = [(pair, *plots_of(rows, *pair, below=below)) for pair in pairs]
     found = [item for item in found if len(item[1]) >= least]
+    count = comparisons or len(found)
     out = [
-        {
-            "comparison": list(pair),
-            "seeds": seeds,
-            **paired_difference(first, second, comparisons=comparisons or len(found)),
-        }
+        {"comparison": list(pair), "seeds": seeds, **paired_difference(first, second, comparisons=count)}
         for pair, seeds, (first, second) in found
     ]
     for row, p in zip(out, holm([row["p"] for row in out]), strict=True):
@@ -61,7 +60,7 @@ def matched(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     out = []
     for fraction in FRACTIONS:
         names = [f"{fraction} {name}" for name in CLASSICAL if any(_sized(row, f"{fraction} {name}") for row in rows)]
-        out += compared(rows, [(f"{fraction} {CIRCUIT}", name) for name in names], below=3)
+        out += compared(rows, [(f"{fraction} {CIRCUIT}", name) for name in names], below=SEEDS)
     return out
 
 
@@ -76,7 +75,7 @@ def recovered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for fraction in FRACTIONS:
         for name in (CIRCUIT, "qgp without entangler", "qgp with row_col", "row_col", *CLASSICAL, "LoRA, rank 1"):
             names = [f"{fraction} {part}" for part in (name, NOTHING, CEILING)]
-            seeds, plots = plots_of(rows, *names, below=3)
+            seeds, plots = plots_of(rows, *names, below=SEEDS)
             if seeds:
                 out.append({"name": names[0], "seeds": seeds, **recovered_share(*plots)})
     return out
@@ -87,7 +86,7 @@ def controls(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     out = []
     for fraction in FRACTIONS:
         for name, rivals in CONTROLS.items():
-            out += compared(rows, [(f"{fraction} {name}", f"{fraction} {rival}") for rival in rivals], below=3)
+            out += compared(rows, [(f"{fraction} {name}", f"{fraction} {rival}") for rival in rivals], below=SEEDS)
     return out
 
 
@@ -104,6 +103,6 @@ def best_classical(rows: list[dict[str, Any]], fraction: str) -> str | None:
     means: dict[str, list[float]] = {}
     names = [f"{fraction} {name}" for name in CLASSICAL]
     for row in rows:
-        if row["name"] in names and _sized(row, row["name"]) and row["seed"] < 3:
+        if row["name"] in names and _sized(row, row["name"]) and row["seed"] < SEEDS:
             means.setdefault(row["name"], []).append(row["validation_mean"])
     return max(means, key=lambda name: float(np.mean(means[name]))) if means else None
