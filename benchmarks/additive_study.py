@@ -21,11 +21,10 @@ import copy
 import dataclasses
 import functools
 import json
-import re
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,40 +32,43 @@ import torch
 from packed_plots import PackedPlots, features_given, first_of
 from paired import holm, paired_difference, summary
 from rivals import ScalarLinear, pruned, quantized
-from study import Plots, bases_of, digests, finished, results, run_rows, study_parser, write
+from stored_size import STORED, logical_parameters, round_uncoded, stored_bytes
+from study import Plots, bases_of, digests, finished, picked, results, run_rows, study_parser, write
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
+from transformers.modeling_outputs import CausalLMOutput
 
 from riverone_hf import additive
 from riverone_hf.additive.targets import make_plan
-from riverone_hf.additive.trainable import TrainableLinear
 from riverone_hf.data import DATA_VERSION
-from riverone_hf.model.int8_riverone import int8_tables
 from riverone_hf.model.quantization_riverone import SHARED, coded_layers
 from riverone_hf.reader.loading import load_model
 
 ALL = {"all": "."}
 """One set of codebooks for all Linears: theirs are too small to pay for sets of their own."""
 ATTENTION = r"\.[qkvo]_proj"
-STORED = 2
-"""Bytes of a weight that is not coded: bfloat16, as base checkpoints are saved."""
+BATCH = 96
+"""Plots that are answered together."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
     """The same for every tuned row; learning rates of AdamW by what is trained.
 
-    share: of the divergence from the uncompressed model in the loss, the rest is the task's. latent: weights behind
-    whole numbers (`ScalarLinear`). text: everything of the language model that is not coded.
+    share: of the divergence from the uncompressed model in the loss, the rest is the task's. codebooks, scales: ours.
+    latent, grid: weights behind whole numbers (`ScalarLinear`), and their scales and zero points. text: everything of
+    the language model that is not coded. The rates of codebooks, scales and latent are those that `additive_rates.py`
+    chose on validation plots.
     """
 
     steps: int = 300
     batch: int = 12
     warmup: int = 10
     share: float = 0.5
-    codebooks: float = 3e-3
-    scales: float = 3e-3
+    codebooks: float = 1e-2
+    scales: float = 1e-2
     latent: float = 1e-3
+    grid: float = 3e-3
     text: float = 3e-3
     calibration: int = 128
     held_out: int = 20
@@ -109,6 +111,23 @@ def rows() -> list[Row]:
     return found
 
 
+class Recorded(nn.Module):
+    """The uncompressed model as a teacher that is asked once per batch: all tuned rows of a base see the same ones.
+
+    Its last hidden states are kept (about 1.4 MB a batch) and give the same logits as the model itself.
+    """
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model, self.states = model, dict[bytes, torch.Tensor]()
+
+    def forward(self, input_ids: torch.Tensor, **inputs: Any) -> CausalLMOutput:
+        key = input_ids.numpy().tobytes()
+        if key not in self.states:
+            self.states[key] = self.model.model(input_ids=input_ids, **inputs).last_hidden_state
+        return CausalLMOutput(logits=self.model.lm_head(self.states[key]))
+
+
 class Study:
     """All rows of one base checkpoint."""
 
@@ -119,6 +138,8 @@ class Study:
         self.calibration = plots(2000 + seed, "train", tuning.calibration, 1).inputs()
         self.held_out = plots(3, split, tuning.held_out, tuning.batch).inputs(labels=True)
         self.weights = sum(target.weights for target in make_plan(self.model, "1x1g1").targets)
+        self.teacher = Recorded(self.model)
+        self.latest: tuple[Any, Any] | None = None
 
     @functools.cached_property
     def lessons(self) -> PackedPlots:
@@ -150,12 +171,19 @@ class Study:
         """Make the model, tune it if the row wants it, and measure it."""
         lessons = self.lessons if row.tuned else None  # made once, so no part of this row's time
         began = time.monotonic()
+        model, trained, losses = self.made(row), 0, []
         set_seed(self.seed)
-        model, trained, losses = row.make(self), 0, []
         if lessons is not None:
             trained, losses = self.tune(model)
         made = self.measure(row.name, model, self.tuning.steps if row.tuned else 0, trained, losses)
         return {**made, "seconds": round(time.monotonic() - began, 1)}
+
+    def made(self, row: Row) -> Any:
+        """The model of a row before it is tuned; the tuned row behind an untuned one starts from the same."""
+        if self.latest is None or self.latest[0] is not row.make:
+            set_seed(self.seed)
+            self.latest = row.make, row.make(self)
+        return copy.deepcopy(self.latest[1])
 
     def tune(self, model: Any) -> tuple[int, list[dict[str, float]]]:
         """Tune the language model in place; (number of trained parameters, losses on the way)."""
@@ -185,7 +213,7 @@ class Study:
             trainer = additive.DistillTrainer(
                 model=model,
                 args=arguments,
-                teacher=self.model,
+                teacher=self.teacher,
                 share=self.tuning.share,
                 train_dataset=lessons,
                 data_collator=first_of,
@@ -204,11 +232,12 @@ class Study:
         """Parameters by learning rate."""
         rates: dict[int, float] = {}
         for module in model.modules():
-            for name, kind in (("codebooks", "codebooks"), ("scales", "scales"), ("zeros", "scales")):
+            kinds = {"codebooks": "codebooks", "scales": "scales"}
+            if isinstance(module, ScalarLinear):
+                kinds = {"latent": "latent", "scales": "grid", "zeros": "grid"}
+            for name, kind in kinds.items():
                 if isinstance(part := getattr(module, name, None), nn.Parameter):
                     rates[id(part)] = getattr(self.tuning, kind)
-            if isinstance(module, ScalarLinear):
-                rates[id(module.latent)] = self.tuning.latent
         rates |= {id(part): self.tuning.codebooks for part in getattr(model, SHARED, {}).values()}
         groups: dict[float, list[nn.Parameter]] = {}
         for parameter in model.parameters():
@@ -219,6 +248,9 @@ class Study:
     def measure(self, name: str, model: Any, steps: int, trained: int, losses: Any = ()) -> dict[str, Any]:
         """A results row of a finished model."""
         linears, rest = stored_bytes(model)
+        for module in model.modules():
+            if isinstance(module, ScalarLinear):
+                module.densify()
         with features_given(model):
             perplexity = additive.perplexity(model.eval(), self.held_out)
         return self.test.row(
@@ -235,53 +267,6 @@ class Study:
             perplexity=perplexity,
             losses=list(losses),
         )
-
-
-def stored_bytes(model: Any) -> tuple[float, float]:
-    """(bytes of the language model's Linears, of all else), as a checkpoint holds them."""
-    linears, weights = 0.0, 0
-    coded: Iterable[Any] = coded_layers(model).values()
-    for layer in coded:
-        own = layer.books().nbytes if layer.shared_name is None else 0
-        linears += layer.codes.nbytes + layer.scales.nbytes + own
-    linears += sum(books.nbytes for books in getattr(model, SHARED, {}).values())
-    for module in model.modules():
-        linears += module.stored_bytes if isinstance(module, ScalarLinear) else 0
-    if not linears:
-        weights = sum(target.weights for target in make_plan(model, "1x1g1").targets)
-        linears = STORED * weights
-    coding = {id(p) for p in coding_parameters(model)}
-    rest = STORED * (sum(p.numel() for p in model.parameters() if id(p) not in coding) - weights)
-    return linears, rest + sum(table.codes.nbytes for table in int8_tables(model).values())
-
-
-def coding_parameters(model: Any) -> list[nn.Parameter]:
-    """Codebooks, scales and the like: what has a stored form of its own."""
-    found = list(getattr(model, SHARED, {}).values())
-    for layer in (*coded_layers(model).values(), *(m for m in model.modules() if isinstance(m, TrainableLinear))):
-        found += [part for part in (layer.codebooks, layer.scales) if part is not None]
-    for module in model.modules():
-        found += [module.latent, module.scales, module.zeros] if isinstance(module, ScalarLinear) else []
-    return found
-
-
-def logical_parameters(model: Any) -> int:
-    """Weights that the model computes with."""
-    sizes = [layer.in_features * layer.out_features for layer in coded_layers(model).values()]
-    sizes += [table.codes.numel() for table in int8_tables(model).values()]
-    sizes += [module.latent.numel() for module in model.modules() if isinstance(module, ScalarLinear)]
-    coding = {id(p) for p in coding_parameters(model)}
-    coding |= {id(table.scales) for table in int8_tables(model).values()}
-    return sum(sizes) + sum(p.numel() for p in model.parameters() if id(p) not in coding)
-
-
-@torch.no_grad()
-def round_uncoded(model: Any) -> None:
-    """Everything that is not coded, as bfloat16 would hold it."""
-    coding = {id(p) for p in coding_parameters(model)} | {id(t.scales) for t in int8_tables(model).values()}
-    for parameter in model.parameters():
-        if id(parameter) not in coding:
-            parameter.copy_(parameter.to(torch.bfloat16))
 
 
 def contested(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -358,14 +343,14 @@ def main() -> None:
         if seed not in studies:
             families = tuple(load_model(bases[seed], device="cpu")[0].config.families)
             test = next((study.test for study in studies.values()), None) or Plots(
-                families, arguments.plots, arguments.split
+                families, arguments.plots, arguments.split, BATCH
             )
             studies.clear()
             studies[seed] = Study(tuning, pv, seed, bases[seed], test, arguments.split)
         study = studies[seed]
         return study.measure("base", study.model, 0, 0) if name == "base" else study.run(every[name])
 
-    names = ["base", *(name for name in every if re.search(arguments.rows, name))]
+    names = ["base", *picked(every, arguments)]
     jobs = [(name, seed) for seed in sorted(bases) for name in names]
     settings, marks = zlib.crc32(key.encode()), digests(bases)
     # A row whose library is not installed is left out, not a failure of the others.

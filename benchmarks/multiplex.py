@@ -18,7 +18,6 @@ import argparse
 import copy
 import dataclasses
 import json
-import re
 import shutil
 import zlib
 from pathlib import Path
@@ -29,13 +28,14 @@ import torch
 from multiplex_effects import CLASSICAL, FRACTIONS, SEEDS, best_classical, contested, controls, matched, recovered
 from paired import summary
 from pydantic import ValidationError
-from study import Plots, bases_of, digests, finished, results, run_rows, slug, study_parser, write
+from study import Plots, bases_of, digests, finished, picked, results, run_rows, slug, study_parser, write
 from transformers import set_seed
 
 from riverone_hf import multiplex, qgp
 from riverone_hf.build import CompressVisionSpec, PlotBatches, distillation_plots, load_compress_spec
 from riverone_hf.data import DATA_VERSION
 from riverone_hf.reader.loading import load_model
+from riverone_hf.train.precision import bf16_here
 
 REST = ("transforms", "norms", "blocks")
 """What trains beside q/k/v in every row from 'shared weights' on."""
@@ -138,6 +138,8 @@ class Study:
             if not (spec.head_mixing or spec.local_conv):
                 train.remove("transforms")
             settings = spec.distill.model_dump(exclude={"regularizer_weight"}) | {"train": tuple(train)}
+            # Worth a tenth of a point or less (docs/log.md); some machines have no other choice.
+            row["bf16"] = settings["bf16"] = bf16_here(spec.distill.bf16)
             if "generators" in train:
                 settings["generator_learning_rate"] = self.rates[trained_as(method.name)]
                 row["generator_learning_rate"] = settings["generator_learning_rate"]
@@ -272,7 +274,7 @@ def main() -> None:
     spec, rates = load_compress_spec(arguments.recipe), chosen_rates(parser, arguments.rates)
     key = json.dumps([spec.model_dump(), arguments.steps, arguments.batch_size, arguments.plots, DATA_VERSION, rates])
     settings = zlib.crc32(key.encode())
-    wanted = {name for name in names if re.search(arguments.rows, name)}
+    wanted = set(picked(names, arguments))
     seeds = sorted(bases)
     if arguments.contested:
         done = finished(arguments.out, settings, digests(bases))

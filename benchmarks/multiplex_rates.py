@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 import zlib
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from study import Plots, bases_of, digests, finished, results, run_rows, slug, study_parser, write
+from study import Plots, bases_of, digests, finished, picked, results, run_rows, slug, study_parser, write
 
 from multiplex import RATES, Study, with_generators
 from riverone_hf.build import load_compress_spec
@@ -78,7 +77,7 @@ def main() -> None:
         rows = finished(arguments.out, settings, marks)
         write(arguments.out, results("python benchmarks/multiplex_rates.py --work DIR", rows, chosen=chosen(rows)))
 
-    wanted = [(name, 0) for name in jobs if re.search(arguments.rows, name)]
+    wanted = [(name, 0) for name in picked(jobs, arguments)]
     run_rows(wanted, make, (ValidationError,), arguments, settings, publish, bases=marks)
 
 

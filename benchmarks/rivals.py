@@ -45,6 +45,7 @@ class ScalarLinear(nn.Module):
         latent, scales, zeros = (part.detach().float().clone() for part in code)
         self.latent, self.bias = nn.Parameter(latent), linear.bias
         self.scales, self.zeros = nn.Parameter(scales), nn.Parameter(zeros)
+        self.dense: torch.Tensor | None = None
 
     @property
     def weight(self) -> torch.Tensor:
@@ -54,13 +55,18 @@ class ScalarLinear(nn.Module):
         inside = exact.clamp(0, 2**self.bits - 1)
         return ((_straight(inside, inside.round()) - zeros) * scales).view_as(self.latent)
 
+    @torch.no_grad()
+    def densify(self) -> None:
+        """Keep the dense weight, for a model that is only read from now on."""
+        self.dense = self.weight
+
     @property
     def stored_bytes(self) -> float:
         """Codes, scales and zero points."""
         return self.latent.numel() * self.bits / 8 + 2 * (self.scales.numel() + self.zeros.numel())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return nn.functional.linear(x, self.weight, self.bias)
+        return nn.functional.linear(x, self.weight if self.dense is None else self.dense, self.bias)
 
 
 def _straight(value: torch.Tensor, rounded: torch.Tensor) -> torch.Tensor:

@@ -34,9 +34,13 @@ SECONDS = 240
 
 
 class Plots:
-    """A fixed set of simulated plots of one split, and a model's scores on it (0..100 per plot)."""
+    """A fixed set of simulated plots of one split, and a model's scores on it (0..100 per plot).
 
-    def __init__(self, families: tuple[str, ...], count: int, split: Any):
+    `batch` plots are answered together; of how many hardly matters for the answers, but large batches take less time.
+    """
+
+    def __init__(self, families: tuple[str, ...], count: int, split: Any, batch: int = 24):
+        self.batch = batch
         self.source = PlotSource(families, seed=1, split=split, matplotlib_share=0.5)
         rows = [self.source.row(index) for index in range(count)]
         self.families, self.images = [row["family"] for row in rows], [row["images"] for row in rows]
@@ -44,7 +48,7 @@ class Plots:
 
     def answers(self, model: Any, processor: Any) -> list[dict[str, str]]:
         """The model's free answers to the short prompts."""
-        return model_answers(Answerer(model, processor), self.families, self.images, ASKED, 24)
+        return model_answers(Answerer(model, processor), self.families, self.images, ASKED, self.batch)
 
     def scored(self, answers: Sequence[Mapping[str, str]]) -> tuple[dict[str, Any], list[float]]:
         """Contract fields `scores` and `ci95` of answers to all plots, and the mean score of every plot."""
@@ -105,6 +109,14 @@ def study_parser(description: str, out: str, work: bool = True) -> argparse.Argu
     return parser
 
 
+def picked(names: Iterable[str], arguments: argparse.Namespace) -> list[str]:
+    """The row names that --rows asks for; a pattern that fits none of them leaves with a message (SystemExit)."""
+    found = [name for name in names if re.search(arguments.rows, name)]
+    if not found:
+        raise SystemExit(f"--rows {arguments.rows!r} fits no row of this study. Remedy: --list prints their names")
+    return found
+
+
 def bases_of(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> dict[int, str]:
     """Seed -> folder of the base checkpoints; leaves with the parser's usage when there are none."""
     given = {int(seed): folder for seed, _, folder in (text.partition("=") for text in arguments.base)}
@@ -162,9 +174,12 @@ def run_rows(
     `bases` are the digests of the base checkpoints that the rows start from, by seed.
 
     A row whose `make` raises one of `left_out` is told on stderr and passed over; one that takes more than `limit`
-    seconds is told.
+    seconds is told. Raises SystemExit when --seeds names one that no row has.
     """
-    began = time.monotonic()
+    began, jobs = time.monotonic(), list(jobs)
+    seeds = sorted({seed for _, seed in jobs})
+    if unknown := sorted(set(arguments.seeds or ()) - set(seeds)):
+        raise SystemExit(f"--seeds: got {unknown}, but the rows asked for have the seeds {seeds}")
     for name, seed in jobs:
         if arguments.seeds and seed not in arguments.seeds:
             continue

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import time
 import zlib
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from paired import paired_difference
-from study import ASKED, Plots, finished, results, run_rows, study_parser, write
+from study import ASKED, Plots, finished, picked, results, run_rows, study_parser, write
 
 from riverone_hf import multiplex
 from riverone_hf.build import PlotBatches, Recipe, load_recipe
@@ -277,7 +276,7 @@ def main() -> None:
         test[:] = test or [Plots(tuple(plan.model.families), arguments.plots, "test")]
         return Study(arguments, plans[seed], test[0], f"{command} --seed {seed}").run(name)
 
-    jobs = [(name, seed) for seed in seeds for name in NAMES if re.search(arguments.rows, name)]
+    jobs = [(name, seed) for seed in seeds for name in picked(NAMES, arguments)]
     run_rows(jobs, make, (), arguments, settings, lambda: publish(arguments, settings, command), LIMIT)
 
 

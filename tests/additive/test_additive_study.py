@@ -100,6 +100,43 @@ def test_settings_are_changed_by_name(study, monkeypatch, capsys):
     assert "name another --out" in capsys.readouterr().err
 
 
+def test_the_teacher_is_asked_once_per_batch(study, monkeypatch):
+    model, asked = tiny_model(), []
+    teacher, real = study.Recorded(model), model.model.forward
+    monkeypatch.setattr(model.model, "forward", lambda **inputs: asked.append(1) or real(**inputs))
+    batches = [
+        {"input_ids": torch.randint(10, 200, (2, 20), generator=torch.Generator().manual_seed(i))} for i in (0, 1)
+    ]
+    with torch.no_grad():
+        first = [teacher(**batch).logits for batch in batches]
+        assert len(asked) == 2 and not torch.equal(*first)
+        assert all(torch.equal(teacher(**b).logits, one) for b, one in zip(batches, first, strict=True))
+        assert len(asked) == 2
+        assert torch.equal(first[0], model(**batches[0]).logits)
+
+
+def test_rates_are_chosen_by_the_mean_score(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    rates = importlib.import_module("additive_rates")
+
+    def row(name: str, mean: float) -> dict:
+        return {"name": name, "scores": {"mean": mean}}
+
+    ours = [row(f"codebooks and scales at {rate}", mean) for rate, mean in zip(rates.CODEBOOKS, (3, 5, 4), strict=True)]
+    assert rates.chosen(ours[:2]) == {} and rates.chosen(ours) == {"codebooks": 0.003}
+    assert rates.chosen([*ours, row(rates.P_ONLY, 5.5)]) == {"codebooks": 0.003, "v_steps": 0}
+    assert rates.chosen([*ours, row(rates.P_ONLY, 5)])["v_steps"] == rates.PV.v_steps > 0
+    whole = [row(f"latent weights at {rate}", mean) for rate, mean in zip(rates.LATENT, (1, 2, 3), strict=True)]
+    assert rates.chosen(whole) == {"latent": 0.003}
+
+
+def test_the_study_takes_the_chosen_rates(study):
+    chosen = json.loads((BENCHMARKS.parent / "results" / "additive_rates.json").read_text())["chosen"]
+    tuning = study.Tuning()
+    assert tuning.codebooks == tuning.scales == chosen["codebooks"] and tuning.latent == chosen["latent"]
+    assert study.PV.v_steps == chosen["v_steps"]
+
+
 def test_rivals_meet_our_largest_row_that_is_no_larger(study):
     def row(name, bits, mean):
         plots = [mean + index % 5 for index in range(40)]
@@ -137,7 +174,8 @@ def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pieces, "mean_score", lambda row: 0.5)
     monkeypatch.setattr(study, "Tuning", functools.partial(study.Tuning, batch=2, calibration=4, held_out=1))
     monkeypatch.setattr(study, "PRESET", "quick")
-    monkeypatch.setitem(sys.modules, "hqq", None)
+    for name in ("hqq", "hqq.core.quantize"):
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setattr(sys, "argv", command)
     study.main()
     printed = capsys.readouterr()

@@ -103,6 +103,15 @@ def test_processes_can_share_a_study_by_seeds(study, tmp_path):
 
     pieces.run_rows([("a", seed) for seed in range(4)], make, (), arguments, 1, lambda: None)
     assert made == [1, 3]
+    with pytest.raises(SystemExit, match=r"got \[3\], but .* the seeds \[0, 1\]"):
+        pieces.run_rows([("a", 0), ("a", 1)], make, (), arguments, 1, lambda: None)
+
+
+def test_a_pattern_that_fits_no_row_is_told(study):
+    pieces = importlib.import_module("study")
+    assert pieces.picked(["1/2 qgp", "1/3 qgp"], argparse.Namespace(rows="^1/3")) == ["1/3 qgp"]
+    with pytest.raises(SystemExit, match="--list prints their names"):
+        pieces.picked(["1/2 qgp", "1/3 qgp"], argparse.Namespace(rows="^1/4"))
 
 
 def test_every_row_is_listed(study):

@@ -93,6 +93,7 @@ def compress_vision(
 
     from .. import qgp
     from ..multiplex import DistillConfig, distill, layer_errors, output_error, share_blocks, share_report, stored_size
+    from ..train.precision import bf16_here
 
     probe = list(itertools.islice(iter(images), spec.probe_batches))
     generator = None if spec.generator is None else _generator(spec.generator)
@@ -117,7 +118,8 @@ def compress_vision(
         if weight > 0:
             penalty = lambda: weight * qgp.regularizer(student)  # noqa: E731
     settings = spec.distill.model_dump(exclude={"regularizer_weight"})
-    config = DistillConfig(**{**settings, "train": tuple(spec.distill.train)})
+    settings |= {"train": tuple(spec.distill.train), "bf16": bf16_here(spec.distill.bf16)}
+    config = DistillConfig(**settings)
     losses = distill(student, model, images, config, folder=folder, penalty=penalty, on_step=on_step)
     if generator is not None:
         qgp.freeze(student)

@@ -17,6 +17,7 @@ from ..errors import BuildError, MissingExtraError
 from ..train.best import KeepBest
 from ..train.distributed import is_main, wait_for_all, world_size
 from ..train.ema import EmaCallback, last_complete_checkpoint
+from ..train.precision import bf16_here
 from ..train.regularizer import check_resumable, live, norm_regularizer
 from .recipe import MpoSpec, Recipe, SftSpec, WarmupSpec
 
@@ -86,7 +87,7 @@ def training_arguments(spec: Spec, seed: int, folder: Path, shuffle: bool = Fals
         "lr_scheduler_type": "cosine",
         "warmup_steps": spec.warmup_steps,
         "max_grad_norm": spec.max_grad_norm,
-        "bf16": spec.bf16,
+        "bf16": bf16_here(spec.bf16),
         "use_cpu": not torch.cuda.is_available(),
         "activation_checkpointing": False,
         "logging_steps": spec.log_steps,
