@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import distributed, multiprocessing, nn
 from torch.optim import _muon
 
+from riverone_hf.train import optimizer as room
 from riverone_hf.train.optimizer import MuonAdamW, muon_adamw
 
 
@@ -52,6 +53,23 @@ def test_it_learns_and_follows_a_schedule():
     schedule.step()
     assert [group["lr"] for child in optimizer.children for group in child.param_groups] == [4e-2, 2e-2]
     assert train(net, optimizer, 60) < 0.3 * first
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_matrices_are_made_orthogonal_in_bfloat16_only_where_the_cpu_has_it(monkeypatch, has):
+    """torch's Muon asks for bfloat16 by itself, which takes a hundred times as long on a CPU without it."""
+    monkeypatch.setattr(room, "cpu_has_bf16", lambda: has)
+    kinds, real = set(), torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda *args, **kwargs: kinds.add(args[1].dtype) or real(*args, **kwargs))
+    weight = nn.Parameter(torch.zeros(6, 4))
+    weight.grad = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    given = weight.grad.clone()
+    MuonAdamW([weight], [], lr=1.0, muon_lr=1.0).step()
+    assert kinds == {torch.bfloat16 if has else torch.float32}
+    assert torch.equal(weight.grad, given)
+    # Rows of a tall matrix come out nearly orthonormal, scaled by torch's factor of 0.2 * sqrt(6).
+    values = torch.linalg.svdvals(weight.detach()) / (0.2 * 6**0.5)
+    assert values.min() > 0.6 and values.max() < 1.3
 
 
 def test_resume_is_exact():

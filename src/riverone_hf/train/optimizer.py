@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import distributed, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from .distributed import together
+from .precision import Float32Instead, cpu_has_bf16
 
 
 class MuonAdamW(Optimizer):
@@ -17,6 +19,8 @@ class MuonAdamW(Optimizer):
 
     torch.optim.Muon takes 2-D parameters only and leaves the combination to its user. `lr` is AdamW's; Muon's rate is
     `muon_lr` (scheduled by the same factor). Source: K. Jordan, Muon (2024), torch.optim.Muon.
+
+    torch.optim.Muon makes matrices orthogonal in bfloat16; on a CPU without instructions for it, float32 is taken.
 
     Processes that train together share Muon's work out: each makes matrices orthogonal that are its own and hands
     them round. Every process keeps all momenta, so that the first one's state is the whole state.
@@ -50,10 +54,14 @@ class MuonAdamW(Optimizer):
         if closure is not None:
             raise ValueError("MuonAdamW takes no closure; call backward() before step()")
         for child in self.children:
-            if isinstance(child, Muon) and together() and not _sharded(child):
-                _step_shared(child)
-            else:
+            if not isinstance(child, Muon):
                 child.step()
+                continue
+            with nullcontext() if cpu_has_bf16() or not _on_cpu(child) else Float32Instead():
+                if together() and not _sharded(child):
+                    _step_shared(child)
+                else:
+                    child.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Clear the gradients of both."""
@@ -99,6 +107,10 @@ def _step_shared(muon: Muon) -> None:
         distributed.broadcast(flat, src=rank)
         for parameter, values in zip(theirs, flat.split([p.numel() for p in theirs]), strict=True):
             parameter.copy_(values.view_as(parameter))
+
+
+def _on_cpu(muon: Muon) -> bool:
+    return all(p.device.type == "cpu" for group in muon.param_groups for p in group["params"])
 
 
 def _sharded(muon: Muon) -> bool:
