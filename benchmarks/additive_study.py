@@ -65,11 +65,11 @@ class Tuning:
     batch: int = 12
     warmup: int = 10
     share: float = 0.5
-    codebooks: float = 1e-2
-    scales: float = 1e-2
-    latent: float = 1e-3
+    codebooks: float = 1e-3
+    scales: float = 1e-3
+    latent: float = 3e-3
     grid: float = 3e-3
-    text: float = 3e-3
+    text: float = 1e-3
     calibration: int = 128
     held_out: int = 20
 

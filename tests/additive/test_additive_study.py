@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import json
@@ -115,26 +116,39 @@ def test_the_teacher_is_asked_once_per_batch(study, monkeypatch):
         assert torch.equal(first[0], model(**batches[0]).logits)
 
 
-def test_rates_are_chosen_by_the_mean_score(monkeypatch):
+def test_rates_are_chosen_one_after_another_by_perplexity(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     rates = importlib.import_module("additive_rates")
+    runs, chosen = rates.walk({})
+    assert len(runs) == 9 and chosen == {}
 
-    def row(name: str, mean: float) -> dict:
-        return {"name": name, "scores": {"mean": mean}}
+    def done(name: str) -> float:
+        """Lowest at text 0.001, codebooks 0.003, V steps at a third of their rate, latent 0.0003, grid 0.01."""
+        row, _, said = name.partition("; ")
+        values = {key: float(value) for key, value in (part.rsplit(" ", 1) for part in said.split(", "))}
+        found = 1 + abs(values["text"] - 0.001) + abs(values.get("codebooks", 0.003) - 0.003)
+        found += abs(values.get("latent", 0.0003) - 0.0003) + abs(values.get("grid", 0.01) - 0.01)
+        # One row alone would choose another rate of text.
+        found += 0.5 * abs(values["text"] - 0.003) if row == rates.PLAIN else 0
+        return found - 0.1 * (values.get("v_lr") == 0.1)
 
-    ours = [row(f"codebooks and scales at {rate}", mean) for rate, mean in zip(rates.CODEBOOKS, (3, 5, 4), strict=True)]
-    assert rates.chosen(ours[:2]) == {} and rates.chosen(ours) == {"codebooks": 0.003}
-    assert rates.chosen([*ours, row(rates.P_ONLY, 5.5)]) == {"codebooks": 0.003, "v_steps": 0}
-    assert rates.chosen([*ours, row(rates.P_ONLY, 5)])["v_steps"] == rates.PV.v_steps > 0
-    whole = [row(f"latent weights at {rate}", mean) for rate, mean in zip(rates.LATENT, (1, 2, 3), strict=True)]
-    assert rates.chosen(whole) == {"latent": 0.003}
+    known: dict[str, float] = {}
+    order = []
+    while new := runs.keys() - known.keys():
+        order.append({name.partition(";")[0] for name in new})
+        known |= {name: done(name) for name in new}
+        runs, chosen = rates.walk(known)
+    assert chosen == {"text": 0.001, "codebooks": 0.003, "v_lr": 0.1, "latent": 0.0003, "grid": 0.01}
+    assert order == [{rates.PLAIN, rates.OURS, rates.WHOLE}, {rates.OURS, rates.WHOLE}, {rates.OURS, rates.WHOLE}]
+    # 9 of text; then two new ones of each rate and four of V steps, for the best so far was run already.
+    assert len(runs) == 9 + 2 + 4 + 2 + 2
 
 
 def test_the_study_takes_the_chosen_rates(study):
     chosen = json.loads((BENCHMARKS.parent / "results" / "additive_rates.json").read_text())["chosen"]
-    tuning = study.Tuning()
-    assert tuning.codebooks == tuning.scales == chosen["codebooks"] and tuning.latent == chosen["latent"]
-    assert study.PV.v_steps == chosen["v_steps"]
+    tuning, pv = dataclasses.asdict(study.Tuning()), dataclasses.asdict(study.PV)
+    assert "text" in chosen and tuning["scales"] == tuning["codebooks"]
+    assert all((tuning | pv)[name] == value for name, value in chosen.items())
 
 
 def test_rivals_meet_our_largest_row_that_is_no_larger(study):
