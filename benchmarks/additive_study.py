@@ -57,8 +57,7 @@ class Tuning:
 
     share: of the divergence from the uncompressed model in the loss, the rest is the task's. codebooks, scales: ours.
     latent, grid: weights behind whole numbers (`ScalarLinear`), and their scales and zero points. text: everything of
-    the language model that is not coded. The rates of codebooks, scales and latent are those that `additive_rates.py`
-    chose on validation plots.
+    the language model that is not coded. These rates are what `additive_rates.py` chose on validation plots.
     """
 
     steps: int = 300
