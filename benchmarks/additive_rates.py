@@ -14,14 +14,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import re
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from additive_study import BATCH, PV, Study, Tuning, rows
-from study import Plots, bases_of, digests, finished, results, run_rows, study_parser, write
+from study import Plots, bases_of, digests, finished, picked, results, run_rows, study_parser, write
 
 from riverone_hf import additive
 from riverone_hf.data import DATA_VERSION
@@ -112,7 +111,7 @@ def main() -> None:
         print("\n".join(progress()[0]))
         return
     before: set[str] = set()
-    while new := {name for name in progress()[0] if re.search(arguments.rows, name)} - before:
+    while new := set(picked(progress()[0], arguments)) - before:
         run_rows([(name, 0) for name in sorted(new)], make, (), arguments, settings, publish, bases=marks)
         before |= new
 

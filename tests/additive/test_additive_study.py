@@ -147,7 +147,7 @@ def test_rates_are_chosen_one_after_another_by_perplexity(monkeypatch):
 def test_the_study_takes_the_chosen_rates(study):
     chosen = json.loads((BENCHMARKS.parent / "results" / "additive_rates.json").read_text())["chosen"]
     tuning, pv = dataclasses.asdict(study.Tuning()), dataclasses.asdict(study.PV)
-    assert "text" in chosen and tuning["scales"] == tuning["codebooks"]
+    assert {"text", "codebooks", "latent", "grid"} <= set(chosen) and tuning["scales"] == tuning["codebooks"]
     assert all((tuning | pv)[name] == value for name, value in chosen.items())
 
 
