@@ -22,7 +22,7 @@ demo: install
 	$(BIN)/riverone read $(DEMO)/figures $(if $(FIGURES),"$(FIGURES)")
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Other simulators beside ours: installs torchquantum (without its dependencies) and PennyLane, and compares.
 torchquantum: install

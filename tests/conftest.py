@@ -39,6 +39,13 @@ def _fail_unless_allowed(report: pytest.TestReport | pytest.CollectReport) -> No
         report.longrepr = f"skipped without being on the list of allowed skips: {reason}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The file that builds the smoke model comes first, others that use it last: no test process waits for it."""
+    users = dict.fromkeys(item.path for item in items if "smoke_folder" in getattr(item, "fixturenames", ()))
+    builder = next(iter(users), None)
+    items.sort(key=lambda item: -1 if item.path == builder else item.path in users)
+
+
 @pytest.fixture(scope="session")
 def smoke_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model built by the smoke recipe, once for all test processes."""
