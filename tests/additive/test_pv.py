@@ -136,6 +136,10 @@ def test_phases_and_turns():
     together = PVTuning(coded_lm(), PVConfig(p_steps=0, v_steps=1, layers_per_step=14))
     assert together.phase(7) == (True, True)
     assert PVTuning(coded_lm(), PVConfig(p_steps=1, v_steps=0)).phase(3) == (True, False)
+    collecting = PVTuning(coded_lm(), PVConfig(p_steps=2, v_steps=1, layers_per_step=5, collect=2))
+    coming = [collecting.coming(step) for step in range(6)]
+    assert coming[0] == coming[3] == set()
+    assert coming[1] == coming[2] == set(collecting.turn(2)) != coming[4] == coming[5] == set(collecting.turn(5))
     with pytest.raises(CompressError, match="expected steps"):
         PVConfig(fraction=0)
     with pytest.raises(CompressError, match="no coded layer"):
@@ -203,11 +207,34 @@ def test_v_phase_moves_codes_only(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(books[3], books[4]))
 
 
-def test_resuming_gives_the_same_codes(tmp_path):
+def test_collected_gradients_are_those_of_one_large_batch(tmp_path):
+    """Four steps that move nothing, then a V-step: as one step of four times the batch."""
+
+    def codes(config, **changes):
+        torch.manual_seed(0)
+        model = coded_lm()
+        pv = PVTuning(model, config)
+        stand_still = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
+        args = arguments(tmp_path, **changes)
+        Trainer(model=model, args=args, train_dataset=Tokens(), callbacks=[pv], optimizers=(stand_still, None)).train()
+        assert not pv.gradients
+        return [layer.codes for layer in pv.layers.values()]
+
+    options = {"v_steps": 1, "layers_per_step": 14, "v_lr": 1.0, "fraction": 0.2, "trust": None}
+    collected = codes(PVConfig(p_steps=3, collect=4, **options), steps=4)
+    large = codes(PVConfig(p_steps=0, **options), steps=1, gradient_accumulation_steps=4)
+    last = codes(PVConfig(p_steps=3, **options), steps=4)
+    same, other = (sum(int((a != b).sum()) for a, b in zip(collected, codes)) for codes in (large, last))
+    assert same == 0 < other
+
+
+@pytest.mark.parametrize("collect", [1, 3])
+def test_resuming_gives_the_same_codes(tmp_path, collect):
     def trained(folder, resume):
         torch.manual_seed(0)
         model = coded_lm()
-        pv = PVTuning(model, PVConfig(p_steps=1, v_steps=1, v_lr=0.5, fraction=0.1, delta_decay=0.3))
+        config = PVConfig(p_steps=1, v_steps=1, v_lr=0.5, fraction=0.1, delta_decay=0.3, collect=collect)
+        pv = PVTuning(model, config)
         args = arguments(folder, 6, save_strategy="steps", save_steps=4)
         optimizers = (pv.adamw(1e-3), None)
         trainer = Trainer(model=model, args=args, train_dataset=Tokens(), callbacks=[pv], optimizers=optimizers)

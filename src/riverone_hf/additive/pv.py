@@ -10,6 +10,7 @@ Descent is proved for exact P- and V-steps only; with minibatches nothing is gua
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from .pv_search import Residual, v_step
 from .trainable import make_coded, make_trainable
 
 STATE = "pv_state.safetensors"
+PARTS = ("index", "delta", "gradient")
+"""What a checkpoint keeps of a Linear: the wish that is left, and the gradients collected so far."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class PVConfig:
         p_steps, v_steps: cycle of steps that move codebooks and scales only, then codes only. `p_steps=0` does both in
             every step; `v_steps=0` moves no code.
         layers_per_step: Linears whose codes may change in one V-step, in turn: only these hold a dense gradient.
+        collect: steps whose gradients a V-step adds up, its own and those before it: a gradient of one small batch is
+            mostly noise. Gradients are there anyway, but more Linears hold a dense one when windows of V-steps overlap.
         v_lr: size of a wished change relative to the weight's RMS.
         fraction: most groups of a Linear searched in one V-step.
         beam: hypotheses of the search.
@@ -45,6 +50,7 @@ class PVConfig:
     p_steps: int = 8
     v_steps: int = 2
     layers_per_step: int = 8
+    collect: int = 1
     v_lr: float = 0.3
     fraction: float = 0.01
     beam: int = 5
@@ -53,7 +59,14 @@ class PVConfig:
 
     def __post_init__(self) -> None:
         good = self.p_steps >= 0 and self.v_steps >= 0 and self.p_steps + self.v_steps > 0
-        good = good and self.layers_per_step > 0 and self.v_lr > 0 and 0 < self.fraction <= 1 and self.beam > 0
+        good = (
+            good
+            and self.layers_per_step > 0
+            and self.collect > 0
+            and self.v_lr > 0
+            and 0 < self.fraction <= 1
+            and self.beam > 0
+        )
         good = good and (self.trust is None or self.trust > 0) and 0 <= self.delta_decay <= 1
         if not good:
             raise CompressError(
@@ -105,35 +118,42 @@ class PVTuning(TrainerCallback):
         count = min(config.layers_per_step, len(self.names))
         return [self.names[(done * count + i) % len(self.names)] for i in range(count)]
 
+    def coming(self, step: int) -> set[str]:
+        """Linears whose gradient in step `step` a V-step will use: this step's or one of the next `collect - 1`."""
+        window = range(step, step + self.config.collect)
+        return {name for each in window if self.phase(each)[1] for name in self.turn(each)}
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Take up the kept wishes when training is resumed."""
+        """Take up the kept wishes and gradients when training is resumed."""
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / STATE
         if state.global_step and path.is_file():
-            stored = load_file(path)
-            for name in {key.rpartition("|")[0] for key in stored} - {""}:
-                device = self.layers[name].scales.device
-                parts = (stored[f"{name}|{part}"].to(device) for part in ("index", "delta"))
-                self.residuals[name] = Residual(*parts)
+            stored = {
+                key: t.to(self.layers[key.rpartition("|")[0]].scales.device) for key, t in load_file(path).items()
+            }
+            named = {part: {n for n, _, p in (k.rpartition("|") for k in stored) if p == part} for part in PARTS}
+            self.residuals = {n: Residual(stored[f"{n}|index"], stored[f"{n}|delta"]) for n in named["index"]}
+            # The file holds the sum of all processes: one of them takes it up.
+            mine = state.is_world_process_zero
+            self.gradients = {n: stored[f"{n}|gradient"] * mine for n in named["gradient"]}
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Watch the gradients of the Linears whose turn it is."""
-        self._watch(self.turn(state.global_step) if self.phase(state.global_step)[1] else [])
+        """Watch the gradients of the Linears that will have their turn."""
+        self._watch(self.coming(state.global_step))
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The V-step; in steps that move codes only, codebooks and scales get no gradient."""
         moves_books, moves_codes = self.phase(state.global_step)
         if moves_codes:
-            self.v_step()
+            self.v_step(self.turn(state.global_step))
         if not moves_books:
             for layer in self.layers.values():
                 layer.books().grad = layer.scales.grad = None
 
-    def v_step(self) -> int:
-        """Change codes with the gradients seen since the last step began; returns how many codes changed."""
+    def v_step(self, names: Sequence[str]) -> int:
+        """Change codes of these Linears with their gradients added up so far; returns how many codes changed."""
         config, total = self.config, 0
-        for name, gradient in self.gradients.items():
-            if dist.is_available() and dist.is_initialized():
-                dist.all_reduce(gradient)
+        for name in sorted(self.gradients.keys() & set(names)):
+            gradient = self._summed(self.gradients.pop(name))
             changed, residual = v_step(
                 self.layers[name],
                 gradient,
@@ -148,15 +168,18 @@ class PVTuning(TrainerCallback):
             if residual is not None:
                 self.residuals[name] = residual
         self.changed += total
-        self._watch([])
         return total
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep the wishes beside the Trainer's checkpoint."""
+        """Keep the wishes and the gradients collected so far beside the Trainer's checkpoint."""
+        for name in sorted(self.gradients):
+            # All processes take part in the sum; one keeps it.
+            self.gradients[name] = self._summed(self.gradients[name]) * state.is_world_process_zero
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if self.residuals and state.is_world_process_zero and folder.is_dir():
-            tensors = {f"{n}|index": r.index for n, r in self.residuals.items()}
-            tensors |= {f"{n}|delta": r.delta for n, r in self.residuals.items()}
+        tensors = {f"{name}|gradient": gradient for name, gradient in self.gradients.items()}
+        for name, residual in self.residuals.items():
+            tensors |= {f"{name}|index": residual.index, f"{name}|delta": residual.delta}
+        if tensors and state.is_world_process_zero and folder.is_dir():
             save_file({key: value.contiguous().cpu() for key, value in tensors.items()}, folder / STATE)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -169,10 +192,17 @@ class PVTuning(TrainerCallback):
         if logs is not None and loss is not None:
             logs["codes_changed"] = self.changed
 
-    def _watch(self, names: list[str]) -> None:
-        self.gradients = {}
+    def _watch(self, names: Collection[str]) -> None:
+        """Add up the gradients of these Linears from now on, and forget those of all others."""
+        self.gradients = {name: gradient for name, gradient in self.gradients.items() if name in names}
         for name, layer in self.layers.items():
             layer.watch = self._adder(name) if name in names else None
+
+    def _summed(self, gradient: torch.Tensor) -> torch.Tensor:
+        """The sum over all processes."""
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(gradient)
+        return gradient
 
     def _adder(self, name: str) -> Any:
         def add(gradient: torch.Tensor) -> None:
