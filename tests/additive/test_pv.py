@@ -10,7 +10,7 @@ from transformers import Trainer, TrainingArguments
 
 from riverone_hf.additive.pv import PVConfig, PVTuning, with_labels
 from riverone_hf.additive.pv_distill import DistillTrainer, divergence
-from riverone_hf.additive.pv_search import beam_search, v_step
+from riverone_hf.additive.pv_search import Collected, beam_search, v_step
 from riverone_hf.additive.quantize import quantize
 from riverone_hf.additive.trainable import as_coded, make_trainable, trainable_layers
 from riverone_hf.errors import CompressError
@@ -148,14 +148,14 @@ def test_phases_and_turns():
 
 def test_a_trainer_learns_and_saves_the_same_format(tmp_path, capsys):
     model = coded_lm()
-    pv = PVTuning(model, PVConfig(p_steps=2, v_steps=2, v_lr=0.5, fraction=0.05, trust=None))
+    pv = PVTuning(model, PVConfig(p_steps=2, v_steps=1, layers_per_step=14, v_lr=0.5, fraction=0.05))
     codes = {name: layer.codes.clone() for name, layer in pv.layers.items()}
     trainer = Trainer(
         model=model,
         args=arguments(tmp_path, 12),
         train_dataset=Tokens(),
         callbacks=[pv],
-        optimizers=(pv.adamw(3e-3), None),
+        optimizers=(pv.adamw(1e-2), None),
     )
     trainer.train()
     assert "'codes_changed': 0" in capsys.readouterr().out
@@ -183,7 +183,7 @@ def test_a_trainer_learns_and_saves_the_same_format(tmp_path, capsys):
 
 def test_v_phase_moves_codes_only(tmp_path):
     model = coded_lm()
-    pv = PVTuning(model, PVConfig(p_steps=3, v_steps=1, layers_per_step=14, fraction=0.1, trust=None))
+    pv = PVTuning(model, PVConfig(p_steps=3, v_steps=1, layers_per_step=14, fraction=0.1, v_lr=1.0))
     books = {}
 
     class Look(type(pv).__mro__[1]):  # a TrainerCallback
@@ -207,6 +207,57 @@ def test_v_phase_moves_codes_only(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(books[3], books[4]))
 
 
+def distilled(folder, config: PVConfig) -> float:
+    """Divergence from the teacher after 60 steps, as a share of that before."""
+    teacher, model, ids = tiny_lm(), coded_lm(), Tokens().ids
+    with torch.no_grad():
+        before = divergence(model(ids).logits, teacher(ids).logits, None)
+    pv = PVTuning(model, config)
+    options = {"model": model, "args": arguments(folder, 60), "train_dataset": Tokens(), "callbacks": [pv]}
+    DistillTrainer(**options, optimizers=(pv.adamw(3e-3), None), teacher=teacher).train()
+    with torch.no_grad():
+        return float(divergence(model(ids).logits, teacher(ids).logits, None) / before)
+
+
+def test_moving_codes_brings_the_student_nearer_than_codebooks_alone(tmp_path, monkeypatch):
+    """P steps alone must lose; so must codes that move to where the gradient points."""
+    moves = PVConfig(p_steps=4, v_steps=1, layers_per_step=14, collect=5, v_lr=0.5, fraction=0.05)
+    both, books_only = distilled(tmp_path, moves), distilled(tmp_path, PVConfig(v_steps=0))
+    assert both < 0.85 * books_only
+    direction = Collected.direction
+    monkeypatch.setattr(Collected, "direction", lambda self: -direction(self))
+    assert distilled(tmp_path, moves) > 1.3 * both
+
+
+def test_codes_move_less_as_the_learning_rate_falls(tmp_path):
+    def changed(schedule):
+        torch.manual_seed(0)
+        pv = PVTuning(coded_lm(), PVConfig(p_steps=1, v_steps=1, collect=2, layers_per_step=14, v_lr=0.5))
+        args = arguments(tmp_path, 8, lr_scheduler_type=schedule)
+        Trainer(
+            model=pv.model,
+            args=args,
+            train_dataset=Tokens(),
+            callbacks=[pv],
+            optimizers=(pv.adamw(1e-4), None),
+        ).train()
+        return pv.changed
+
+    assert 0 < changed("cosine") < 0.8 * changed("constant")
+
+
+def test_an_element_counts_by_how_well_its_gradients_agree():
+    gradients = [torch.tensor([[1.0, 100.0, 0.0]]), torch.tensor([[1.0, -100.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0]])]
+    seen = Collected.first(gradients[0])
+    assert torch.equal(seen.direction(), gradients[0])
+    for gradient in gradients[1:]:
+        seen.add(gradient)
+    # The sum is 3 and 1; the second element's gradients contradict each other.
+    found = seen.direction().flatten()
+    assert found[0] > 1.5 and abs(found[1]) < 0.01 and found[2] == 0
+    assert gradients[0].tolist() == [[1, 100, 0]]  # what was given is not written to
+
+
 def test_collected_gradients_are_those_of_one_large_batch(tmp_path):
     """Four steps that move nothing, then a V-step: as one step of four times the batch."""
 
@@ -223,7 +274,7 @@ def test_collected_gradients_are_those_of_one_large_batch(tmp_path):
     options = {"v_steps": 1, "layers_per_step": 14, "v_lr": 1.0, "fraction": 0.2, "trust": None}
     collected = codes(PVConfig(p_steps=3, collect=4, **options), steps=4)
     large = codes(PVConfig(p_steps=0, **options), steps=1, gradient_accumulation_steps=4)
-    last = codes(PVConfig(p_steps=3, **options), steps=4)
+    last = codes(PVConfig(p_steps=3, collect=1, **options), steps=4)
     same, other = (sum(int((a != b).sum()) for a, b in zip(collected, codes)) for codes in (large, last))
     assert same == 0 < other
 
@@ -254,7 +305,7 @@ def test_distillation_brings_the_student_nearer(tmp_path):
     ids = Tokens().ids
     with torch.no_grad():
         before = divergence(model(ids).logits, teacher(ids).logits, None)
-    pv = PVTuning(model, PVConfig(p_steps=2, v_steps=1, trust=None))
+    pv = PVTuning(model, PVConfig(p_steps=2, v_steps=1, layers_per_step=14, v_lr=0.5))
     trainer = DistillTrainer(
         model=model,
         args=arguments(tmp_path, 10, gradient_accumulation_steps=2, per_device_train_batch_size=4),

@@ -22,12 +22,12 @@ from transformers import TrainerCallback
 from transformers.utils import logging
 
 from ..errors import CompressError
-from .pv_search import Residual, v_step
+from .pv_search import Collected, Residual, v_step
 from .trainable import make_coded, make_trainable
 
 STATE = "pv_state.safetensors"
-PARTS = ("index", "delta", "gradient")
-"""What a checkpoint keeps of a Linear: the wish that is left, and the gradients collected so far."""
+PARTS = ("index", "count")
+"""Tell the two kinds of things apart that a checkpoint keeps of a Linear: wishes that are left, and gradients."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +37,26 @@ class PVConfig:
     Args:
         p_steps, v_steps: cycle of steps that move codebooks and scales only, then codes only. `p_steps=0` does both in
             every step; `v_steps=0` moves no code.
-        layers_per_step: Linears whose codes may change in one V-step, in turn: only these hold a dense gradient.
-        collect: steps whose gradients a V-step adds up, its own and those before it: a gradient of one small batch is
-            mostly noise. Gradients are there anyway, but more Linears hold a dense one when windows of V-steps overlap.
-        v_lr: size of a wished change relative to the weight's RMS.
+        layers_per_step: Linears whose codes may change in one V-step, in turn: only these hold a dense gradient and its
+            square.
+        collect: steps whose gradients a V-step adds up, its own and those before it: the gradient of one small batch
+            is mostly noise. No extra pass, but more Linears hold a gradient when the windows of V-steps overlap.
+        v_lr: size of a wished change relative to the weight's RMS at the optimizer's full learning rate; it falls as
+            that does, so that the last codes change while the rest can still follow.
         fraction: most groups of a Linear searched in one V-step.
         beam: hypotheses of the search.
         trust: bound on the relative change of a Linear in one V-step; None for no bound.
         delta_decay: 1 forgets what the codes could not follow, less keeps that part for the next visit.
     """
 
-    p_steps: int = 8
-    v_steps: int = 2
+    p_steps: int = 9
+    v_steps: int = 1
     layers_per_step: int = 8
-    collect: int = 1
-    v_lr: float = 0.3
+    collect: int = 10
+    v_lr: float = 0.2
     fraction: float = 0.01
     beam: int = 5
-    trust: float | None = 0.01
+    trust: float | None = None
     delta_decay: float = 1.0
 
     def __post_init__(self) -> None:
@@ -89,7 +91,7 @@ class PVTuning(TrainerCallback):
         self.layers = make_trainable(model, others)
         self.names = sorted(self.layers)
         self.residuals: dict[str, Residual] = {}
-        self.gradients: dict[str, torch.Tensor] = {}
+        self.gradients: dict[str, Collected] = {}
         self.changed = 0
 
     def adamw(self, lr: float = 3e-4, betas: tuple[float, float] = (0.9, 0.95)) -> torch.optim.AdamW:
@@ -132,9 +134,12 @@ class PVTuning(TrainerCallback):
             }
             named = {part: {n for n, _, p in (k.rpartition("|") for k in stored) if p == part} for part in PARTS}
             self.residuals = {n: Residual(stored[f"{n}|index"], stored[f"{n}|delta"]) for n in named["index"]}
-            # The file holds the sum of all processes: one of them takes it up.
-            mine = state.is_world_process_zero
-            self.gradients = {n: stored[f"{n}|gradient"] * mine for n in named["gradient"]}
+            # The file holds the sums of all processes: one of them takes them up.
+            mine = int(state.is_world_process_zero)
+            self.gradients = {
+                n: Collected(stored[f"{n}|total"] * mine, stored[f"{n}|squares"] * mine, int(stored[f"{n}|count"]))
+                for n in named["count"]
+            }
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Watch the gradients of the Linears that will have their turn."""
@@ -144,20 +149,24 @@ class PVTuning(TrainerCallback):
         """The V-step; in steps that move codes only, codebooks and scales get no gradient."""
         moves_books, moves_codes = self.phase(state.global_step)
         if moves_codes:
-            self.v_step(self.turn(state.global_step))
+            groups = getattr(kwargs.get("optimizer"), "param_groups", None) or [{"lr": 1.0}]
+            now, full = groups[0]["lr"], groups[0].get("initial_lr", groups[0]["lr"])
+            self.v_step(self.turn(state.global_step), now / full if full else 1.0)
         if not moves_books:
             for layer in self.layers.values():
                 layer.books().grad = layer.scales.grad = None
 
-    def v_step(self, names: Sequence[str]) -> int:
-        """Change codes of these Linears with their gradients added up so far; returns how many codes changed."""
+    def v_step(self, names: Sequence[str], share: float = 1.0) -> int:
+        """Change codes of these Linears with their gradients added up so far; returns how many codes changed.
+
+        `share` of `v_lr` is taken.
+        """
         config, total = self.config, 0
         for name in sorted(self.gradients.keys() & set(names)):
-            gradient = self._summed(self.gradients.pop(name))
             changed, residual = v_step(
                 self.layers[name],
-                gradient,
-                lr=config.v_lr,
+                _over_processes(self.gradients.pop(name)).direction(),
+                lr=config.v_lr * share,
                 fraction=config.fraction,
                 beam=config.beam,
                 trust=config.trust,
@@ -172,11 +181,15 @@ class PVTuning(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep the wishes and the gradients collected so far beside the Trainer's checkpoint."""
+        tensors: dict[str, torch.Tensor] = {}
         for name in sorted(self.gradients):
-            # All processes take part in the sum; one keeps it.
-            self.gradients[name] = self._summed(self.gradients[name]) * state.is_world_process_zero
+            # All processes take part in the sum, and one keeps it.
+            seen = _over_processes(self.gradients[name])
+            tensors |= {f"{name}|total": seen.total.clone(), f"{name}|squares": seen.squares.clone()}
+            tensors[f"{name}|count"] = torch.tensor(seen.count)
+            if not state.is_world_process_zero:
+                self.gradients[name] = Collected(seen.total * 0, seen.squares * 0, seen.count)
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        tensors = {f"{name}|gradient": gradient for name, gradient in self.gradients.items()}
         for name, residual in self.residuals.items():
             tensors |= {f"{name}|index": residual.index, f"{name}|delta": residual.delta}
         if tensors and state.is_world_process_zero and folder.is_dir():
@@ -198,18 +211,23 @@ class PVTuning(TrainerCallback):
         for name, layer in self.layers.items():
             layer.watch = self._adder(name) if name in names else None
 
-    def _summed(self, gradient: torch.Tensor) -> torch.Tensor:
-        """The sum over all processes."""
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(gradient)
-        return gradient
-
     def _adder(self, name: str) -> Any:
         def add(gradient: torch.Tensor) -> None:
-            seen = self.gradients.get(name)
-            self.gradients[name] = gradient if seen is None else seen + gradient
+            if name in self.gradients:
+                self.gradients[name].add(gradient)
+            else:
+                self.gradients[name] = Collected.first(gradient)
 
         return add
+
+
+def _over_processes(seen: Collected) -> Collected:
+    """The sums over all processes, in place."""
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(seen.total)
+        dist.all_reduce(seen.squares)
+        seen.count *= dist.get_world_size()
+    return seen
 
 
 logger = logging.get_logger("transformers.riverone.pv")

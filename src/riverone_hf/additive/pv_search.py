@@ -17,6 +17,37 @@ class Residual:
     delta: torch.Tensor
 
 
+@dataclass
+class Collected:
+    """Gradients of one dense weight, added up: their sum and the sum of their squares, both (out, in)."""
+
+    total: torch.Tensor
+    squares: torch.Tensor
+    count: int
+
+    @classmethod
+    def first(cls, gradient: torch.Tensor) -> Collected:
+        """A collection of one."""
+        return cls(gradient.clone(), gradient.square(), 1)
+
+    def add(self, gradient: torch.Tensor) -> None:
+        """Add one."""
+        self.total += gradient
+        self.squares += gradient.square()
+        self.count += 1
+
+    def direction(self) -> torch.Tensor:
+        """Where the weight should not go: the sum, each element over the root of its squares when there are several.
+
+        As in AdamW, an element counts by how well the gradients agree. By its size alone the inputs with outliers
+        would win, and a change there does most harm.
+        """
+        if self.count < 2:
+            return self.total
+        # Elements that never had a gradient stay zero.
+        return self.total / (self.squares.sqrt() + 1e-3 * self.squares.mean().sqrt() + torch.finfo(torch.float32).tiny)
+
+
 def beam_search(
     target: torch.Tensor, books: torch.Tensor, codes: torch.Tensor, beam: int = 4, rounds: int = 2
 ) -> torch.Tensor:
