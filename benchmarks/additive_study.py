@@ -56,19 +56,21 @@ class Tuning:
     """The same for every tuned row; learning rates of AdamW by what is trained.
 
     share: of the divergence from the uncompressed model in the loss, the rest is the task's. codebooks, scales: ours.
-    latent, grid: weights behind whole numbers (`ScalarLinear`), and their scales and zero points. text: everything of
-    the language model that is not coded. These rates are what `additive_rates.py` chose on validation plots.
+    latent, grid: weights behind whole numbers (`ScalarLinear`), and their scales and zero points. dense: Linears that
+    are left as they are. text: the rest of the language model, its embeddings and norms. These rates are what
+    `additive_rates.py` chose on validation plots.
     """
 
     steps: int = 300
     batch: int = 12
     warmup: int = 10
     share: float = 0.5
-    codebooks: float = 1e-3
-    scales: float = 1e-3
-    latent: float = 3e-3
+    codebooks: float = 3e-3
+    scales: float = 3e-3
+    latent: float = 1e-3
     grid: float = 3e-3
-    text: float = 1e-3
+    dense: float = 3e-4
+    text: float = 3e-3
     calibration: int = 128
     held_out: int = 20
 
@@ -137,7 +139,8 @@ class Study:
         plots = functools.partial(PackedPlots, self.model, self.processor)
         self.calibration = plots(2000 + seed, "train", tuning.calibration, 1).inputs()
         self.held_out = plots(3, split, tuning.held_out, tuning.batch).inputs(labels=True)
-        self.weights = sum(target.weights for target in make_plan(self.model, "1x1g1").targets)
+        targets = make_plan(self.model, "1x1g1").targets
+        self.linears, self.weights = {target.name for target in targets}, sum(target.weights for target in targets)
         self.teacher = Recorded(self.model)
         self.latest: tuple[Any, Any] | None = None
 
@@ -231,10 +234,12 @@ class Study:
     def _groups(self, model: Any) -> list[dict[str, Any]]:
         """Parameters by learning rate."""
         rates: dict[int, float] = {}
-        for module in model.modules():
+        for path, module in model.named_modules():
             kinds = {"codebooks": "codebooks", "scales": "scales"}
             if isinstance(module, ScalarLinear):
                 kinds = {"latent": "latent", "scales": "grid", "zeros": "grid"}
+            elif path in self.linears and isinstance(module, nn.Linear):
+                kinds = {"weight": "dense"}
             for name, kind in kinds.items():
                 if isinstance(part := getattr(module, name, None), nn.Parameter):
                     rates[id(part)] = getattr(self.tuning, kind)
