@@ -1,5 +1,5 @@
-"""Render the README's numbers from results/base.json (the model inside the package), results/nano.json and
-results/multiplex.json.
+"""Render the README's numbers from results/base.json (the model inside the package), results/nano.json,
+results/multiplex.json and results/additive.json.
 
 python docs/render_numbers.py [--check]
 """
@@ -23,6 +23,25 @@ KEPT = {
     "control: blocks dropped": "other layers dropped, the rest distilled",
 }
 """Rows of results/multiplex.json that the README tells, and how it calls them."""
+
+
+TUNED = (", PV", ", tuned")
+CODED = {
+    "1x8g8 shared": "codebooks, one of 8 bits for 8 weights",
+    "2x5g8 shared, attention 2x6g8": "codebooks, two of 5 bits for 8 weights (attention 6)",
+    "2x8g8 shared": "codebooks, two of 8 bits for 8 weights",
+    "2x6g4 shared": "codebooks, two of 6 bits for 4 weights",
+    "2x8g4 shared": "codebooks, two of 8 bits for 4 weights",
+    "rtn 2 bits": "whole numbers, 2 bits, rounded",
+    "gptq 2 bits": "whole numbers, 2 bits, GPTQ",
+    "hqq 2 bits": "whole numbers, 2 bits, HQQ",
+    "rtn 3 bits": "whole numbers, 3 bits, rounded",
+    "gptq 3 bits": "whole numbers, 3 bits, GPTQ",
+    "hqq 3 bits": "whole numbers, 3 bits, HQQ",
+    "dense, the bytes of 2 bits": "narrower dense model",
+    "dense, the bytes of 3 bits": "narrower dense model",
+}
+"""Rows of results/additive.json that the README tells, tuned and not, and how it calls them."""
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -59,17 +78,44 @@ def kept() -> str:
     sizes = {row["name"].split()[0]: f"{row['stored_blocks']} of {len(row['layer_map'])} blocks" for row in shared}
     lines = [f"| percent kept | {' | '.join(sizes.values())} |", "|---|" + "---|" * len(sizes)]
     for name, told in KEPT.items():
-        cells = []
-        for fraction in sizes:
-            ratio, low, high = (100 * found[f"{fraction} {name}"][key] for key in ("ratio", "lower95", "upper95"))
-            cells.append(f"{ratio:.1f} ({low:.1f} to {high:.1f})")
+        cells = [_share(found[f"{fraction} {name}"]) for fraction in sizes]
         lines.append(f"| {told} | {' | '.join(cells)} |")
-    seeds = next(row["seeds"] for row in results["summary"] if row["name"] == "base")
-    origin = f"`{results['command']}`, {results['date']}, {results['machine']}, seeds {', '.join(map(str, seeds))}"
-    return "\n".join(lines) + f"\n\n{origin}, {results['rows'][0]['n']} simulated plots each; 95 % intervals."
+    return "\n".join(lines) + _origin(results, "base")
 
 
-PARTS = {"results/base.json and results/nano.json": scores, "results/multiplex.json": kept}
+def _share(keeps: dict[str, float]) -> str:
+    ratio, low, high = (100 * keeps[key] for key in ("ratio", "lower95", "upper95"))
+    return f"{ratio:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _origin(results: dict[str, Any], base: str) -> str:
+    """Where the numbers of a study come from; `base` is the row that all others are compared with."""
+    seeds = next(row["seeds"] for row in results["summary"] if row["name"] == base)
+    told = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    made = f"`{results['command']}`, {results['date']}, {results['machine']}, {told}"
+    return f"\n\n{made}, {results['rows'][0]['n']} simulated plots each; 95 % intervals."
+
+
+def coded() -> str:
+    """How much of the tuned uncompressed model's score is left in codebooks and in whole numbers, by size."""
+    results = _read("additive.json")
+    found = {row["name"]: row["keeps"] for row in results["summary"]}
+    bits = {row["name"]: row["bits_per_weight"] for row in results["rows"]}
+    lines = ["| percent kept | bits per weight | as coded | tuned |", "|---|---|---|---|"]
+    told = []
+    for name, words in CODED.items():
+        both = [next((n for n in (name + end for end in ends) if n in found), None) for ends in (("",), TUNED)]
+        if present := [n for n in both if n]:
+            cells = [_share(found[n]) if n else "-" for n in both]
+            told.append((bits[present[0]], f"| {words} | {bits[present[0]]:.2f} | {' | '.join(cells)} |"))
+    return "\n".join(lines + [line for _, line in sorted(told)]) + _origin(results, "reference")
+
+
+PARTS = {
+    "results/base.json and results/nano.json": scores,
+    "results/multiplex.json": kept,
+    "results/additive.json": coded,
+}
 """What a mark names -> the text that follows it."""
 
 
