@@ -69,7 +69,8 @@ def quantize(
         embeddings: "int8" stores word embeddings and head in 8 bits, a float16 scale per token; "dense" as they are.
         preset: "quick", "default" or "high".
         tune_steps: steps that tune codebooks and scales of each finished block on its output; 0 leaves it out.
-        work: folder that keeps finished Linears; the same call goes on from there. Default: a temporary one.
+        work: folder that keeps finished Linears; the same call goes on from there. Several processes need one that all
+            of them see. Default: a temporary one, on the first process's machine.
         held_out: every so-many-th batch only measures the held-out error; 0 uses all for coding.
         say: is given one line of text per step.
         coder: codes one Linear; default `code_linear` with `preset`.
@@ -84,18 +85,23 @@ def quantize(
     start = SMALLEST if bits_budget else scheme
     plan = make_plan(model, start, overrides=overrides, include=include, exclude=exclude)
     source = LoadedModel(model)
+    team = Team()
     with tempfile.TemporaryDirectory(prefix="riverone-") as temporary:
-        folder = Path(work) if work is not None else Path(temporary) / "work"
+        folder = Path(work) if work is not None else Path(team.agreed(temporary)) / "work"
         if bits_budget:
-            plan = plan_for_budget(source, plan, calibration, beside(folder), bits_budget, seed=seed, say=say)
+            plan = plan_for_budget(
+                source, plan, calibration, beside(folder), bits_budget, seed=seed, say=say, team=team
+            )
         plan = plan.sharing(share)
         joint = beside(folder, "shared")
-        books = learn_shared_books(source, plan, calibration, joint, preset=preset, seed=seed, say=say)
-        store = WorkFolder(folder, fingerprint(source, plan, calibration, preset, held_out, seed, tune_steps))
+        books = learn_shared_books(source, plan, calibration, joint, preset=preset, seed=seed, say=say, team=team)
+        marks = fingerprint(source, plan, calibration, preset, held_out, seed, tune_steps)
+        store = team.led(lambda: WorkFolder(folder, marks))
         engine = _coder(coder, preset)
-        rows = _walk(source, plan, calibration, store, engine, held_out, seed, say, True, books, None, tune_steps)
+        rows = _walk(source, plan, calibration, store, engine, held_out, seed, say, True, books, team, tune_steps)
         code_in_place(model, plan, store, embeddings)
-        for extra in (beside(folder), joint):
+        team.meet()  # all have read before anything is deleted
+        for extra in (beside(folder), joint) if team.leads else ():
             shutil.rmtree(extra, ignore_errors=True)
     return rows
 

@@ -43,3 +43,10 @@ class Team:
         first = make() if self.leads else None
         self.meet()
         return make() if first is None else first
+
+    def agreed(self, value: Made) -> Made:
+        """The leading process's value, for all."""
+        told = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(told)
+        return told[0]
