@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from riverone_hf.additive.targets import make_plan
 from tiny import tiny_config, tiny_model, tiny_processor
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -114,6 +115,17 @@ def test_the_teacher_is_asked_once_per_batch(study, monkeypatch):
         assert all(torch.equal(teacher(**b).logits, one) for b, one in zip(batches, first, strict=True))
         assert len(asked) == 2
         assert torch.equal(first[0], model(**batches[0]).logits)
+
+
+def test_linears_that_stay_dense_have_a_rate_of_their_own(study):
+    model = tiny_model()
+    of_base = object.__new__(study.Study)
+    of_base.tuning = study.Tuning(dense=1.0, text=2.0)
+    of_base.linears = {target.name for target in make_plan(model, "1x1g1").targets}
+    rates = {id(p): group["lr"] for group in of_base._groups(model) for p in group["params"]}
+    linears = {id(model.get_submodule(name).weight) for name in of_base.linears}
+    assert {key for key, rate in rates.items() if rate == 1.0} == linears
+    assert rates[id(model.get_input_embeddings().weight)] == 2.0 and set(rates.values()) == {1.0, 2.0}
 
 
 def test_rates_are_chosen_one_after_another_by_perplexity(monkeypatch):
