@@ -26,8 +26,8 @@ from .pv_search import Collected, Residual, v_step
 from .trainable import make_coded, make_trainable
 
 STATE = "pv_state.safetensors"
-PARTS = ("index", "count")
-"""Tell the two kinds of things apart that a checkpoint keeps of a Linear: wishes that are left, and gradients."""
+PARTS = ("index", "delta", "total", "squares", "count")
+"""What a checkpoint may keep of a Linear: the wish that is left, and the gradients collected so far."""
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,16 @@ class PVTuning(TrainerCallback):
         """Take up the kept wishes and gradients when training is resumed."""
         path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / STATE
         if state.global_step and path.is_file():
-            stored = {
-                key: t.to(self.layers[key.rpartition("|")[0]].scales.device) for key, t in load_file(path).items()
-            }
-            named = {part: {n for n, _, p in (k.rpartition("|") for k in stored) if p == part} for part in PARTS}
-            self.residuals = {n: Residual(stored[f"{n}|index"], stored[f"{n}|delta"]) for n in named["index"]}
+            stored = load_file(path)
             # The file holds the sums of all processes: one of them takes them up.
             mine = int(state.is_world_process_zero)
-            self.gradients = {
-                n: Collected(stored[f"{n}|total"] * mine, stored[f"{n}|squares"] * mine, int(stored[f"{n}|count"]))
-                for n in named["count"]
-            }
+            for name, layer in self.layers.items():
+                parts = {p: stored[f"{name}|{p}"].to(layer.scales.device) for p in PARTS if f"{name}|{p}" in stored}
+                if "index" in parts:
+                    self.residuals[name] = Residual(parts["index"], parts["delta"])
+                if "count" in parts:
+                    total, squares = parts["total"] * mine, parts["squares"] * mine
+                    self.gradients[name] = Collected(total, squares, int(parts["count"]))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Watch the gradients of the Linears that will have their turn."""
