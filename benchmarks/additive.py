@@ -2,6 +2,7 @@
 
 Run: python benchmarks/additive.py [--sizes 512 1024 2560] [--schemes 2x8g8 1x8g8] [--cap 900] [--out FILE.json]
      python benchmarks/additive.py --sizes 2560 --reference-epochs 3 --repeats 1    # a reference that is not finished
+A row that FILE has already, of the same kind, is not measured again.
 
 Per size and scheme, one process, same weights, float32: the reference (k-means of 100 iterations, epochs of 100 Adam
 steps and a beam search; tests/additive/oracle.py) once, until it stops by itself or after --cap seconds; each preset of
@@ -23,8 +24,10 @@ import time
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
+from study import write
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "additive"), str(Path(__file__).parents[1] / "src")]
 
@@ -37,6 +40,21 @@ from riverone_hf.additive.solve import PRESETS, code_linear  # noqa: E402
 from riverone_hf.model.codes_riverone import AdditiveScheme  # noqa: E402
 
 HEADER = ("layer", "tokens", "reference s", "error", "held-out", "ours to it", "sooner", "preset: s, error, held-out")
+
+
+def kind(size: int, scheme: AdditiveScheme, factor: float, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What makes two rows measurements of the same."""
+    return {
+        "size": size,
+        "scheme": str(scheme),
+        "tokens": int(factor * size),
+        "decay": arguments.decay,
+        "presets": arguments.presets,
+        "cap": arguments.cap,
+        "reference_epochs": arguments.reference_epochs,
+        "clock": "CPU seconds" if arguments.cpu_time else "wall",
+        "kernel": "numba" if kernels.prepare() else "torch",
+    }
 
 
 def measure(size: int, scheme: AdditiveScheme, factor: float, arguments: argparse.Namespace) -> dict:
@@ -56,10 +74,9 @@ def measure(size: int, scheme: AdditiveScheme, factor: float, arguments: argpars
     seconds, error = reference.history[-1]
     epochs = len(reference.history) - 1
     row = {
-        "size": size,
-        "scheme": str(scheme),
-        "tokens": tokens,
-        "decay": arguments.decay,
+        **kind(size, scheme, factor, arguments),
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, no GPU used",
         "reference": {
             "seconds": seconds,
             "error": error,
@@ -82,6 +99,8 @@ def measure(size: int, scheme: AdditiveScheme, factor: float, arguments: argpars
             "history": [[round(t, 4), round(e, 6)] for t, e in runs[0].history],
         }
     first = min(row[preset]["seconds_to_reference"] for preset in arguments.presets)
+    row["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    row["versions"] = {"python": platform.python_version()} | {p: found(p) for p in ("torch", "numpy", "numba")}
     row["times_sooner"] = seconds / first
     row["seconds_to_reference"] = first
     return row
@@ -135,27 +154,19 @@ def main() -> None:
         time.perf_counter = time.process_time
     if arguments.no_kernel:
         kernels._compiled = lambda: None
-    rows = []
     print(" | ".join(HEADER))
+    known = arguments.out is not None and arguments.out.exists()
+    rows = json.loads(arguments.out.read_text(encoding="utf-8"))["rows"] if known else []
     for size in arguments.sizes:
-        for text in arguments.schemes:
+        for scheme in map(AdditiveScheme.parse, arguments.schemes):
             for factor in (8, 0.5) if size <= arguments.held_out_up_to else (8,):
-                rows.append(measure(size, AdditiveScheme.parse(text), factor, arguments))
+                same = kind(size, scheme, factor, arguments).items()
+                if any(same <= row.items() for row in rows):
+                    continue
+                rows.append(measure(size, scheme, factor, arguments))
                 tell(rows[-1], arguments.presets)
-    report = {
-        "command": " ".join(["python", *sys.argv]),
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, no GPU used",
-        "versions": {"python": platform.python_version()} | {p: found(p) for p in ("torch", "numpy", "numba")},
-        "clock": "CPU seconds" if arguments.cpu_time else "wall",
-        "kernel": "numba" if kernels.prepare() else "torch",
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "rows": rows,
-    }
-    if arguments.out:
-        temporary = arguments.out.with_suffix(".part")
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(arguments.out)
+                if arguments.out:
+                    write(arguments.out, {"command": " ".join(["python", *sys.argv]), "rows": rows})
 
 
 if __name__ == "__main__":
