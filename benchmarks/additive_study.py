@@ -278,9 +278,10 @@ def contested(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each tuned rival against our tuned row with the most bits that are no more than the rival's, Holm-corrected."""
     plots: dict[str, dict[int, list[float]]] = {}
     bits: dict[str, float] = {}
+    whole: dict[str, int] = {}
     for row in found:
         plots.setdefault(row["name"], {})[row["seed"]] = row["per_plot"]
-        bits[row["name"]] = row["bits_per_weight"]
+        bits[row["name"]], whole[row["name"]] = row["bits_per_weight"], row["bytes"]
     ours = [name for name in bits if name.endswith(", PV")]
     out = []
     for rival in (name for name in bits if name.endswith(", tuned")):
@@ -288,7 +289,8 @@ def contested(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         smaller = [name for name in ours if bits[name] <= bits[rival] + 0.005]
         if not smaller:
             continue
-        mine = max(smaller, key=lambda name: bits[name])
+        # Of equal ones that with embeddings as large as the rival's.
+        mine = max(smaller, key=lambda name: (bits[name], whole[name]))
         if seeds := sorted(set(plots[mine]) & set(plots[rival])):
             first, second = (np.array([plots[name][seed] for seed in seeds]) for name in (mine, rival))
             sizes = {"bits": [bits[mine], bits[rival]], "seeds": seeds}

@@ -165,11 +165,15 @@ def test_the_study_takes_the_chosen_rates(study):
 
 
 def test_rivals_meet_our_largest_row_that_is_no_larger(study):
-    def row(name, bits, mean):
+    def row(name, bits, mean, whole=5000):
         plots = [mean + index % 5 for index in range(40)]
-        return [{"name": name, "seed": s, "bits_per_weight": bits, "per_plot": plots} for s in range(3)]
+        return [
+            {"name": name, "seed": seed, "bits_per_weight": bits, "bytes": whole, "per_plot": plots}
+            for seed in range(3)
+        ]
 
-    table = row("a, PV", 1.1, 60) + row("b, PV", 2.2, 80) + row("c, PV", 3.1, 85) + row("b", 2.2, 99)
+    table = row("b, 8-bit embeddings, PV", 2.2, 60, whole=4000)
+    table += row("a, PV", 1.1, 60) + row("b, PV", 2.2, 80) + row("c, PV", 3.1, 85) + row("b", 2.2, 99)
     found = study.contested(table + row("rtn 2 bits, tuned", 2.25, 70) + row("dense, tuned", 1.0, 50))
     (one,) = found
     assert one["comparison"] == ["b, PV", "rtn 2 bits, tuned"] and one["bits"] == [2.2, 2.25]
