@@ -100,6 +100,7 @@ def coded() -> str:
     """How much of the tuned uncompressed model's score is left in codebooks and in whole numbers, by size."""
     results = _read("additive.json")
     found = {row["name"]: row["keeps"] for row in results["summary"]}
+    seeds = {row["name"]: row["seeds"] for row in results["summary"]}
     bits = {row["name"]: row["bits_per_weight"] for row in results["rows"]}
     lines = ["| percent kept | bits per weight | as coded | tuned |", "|---|---|---|---|"]
     told = []
@@ -107,6 +108,8 @@ def coded() -> str:
         both = [next((n for n in (name + end for end in ends) if n in found), None) for ends in (("",), TUNED)]
         if present := [n for n in both if n]:
             cells = [_share(found[n]) if n else "-" for n in both]
+            if any(seeds[n] != seeds["reference"] for n in present):
+                words += f" (seeds {', '.join(map(str, seeds[present[-1]]))})"
             told.append((bits[present[0]], f"| {words} | {bits[present[0]]:.2f} | {' | '.join(cells)} |"))
     return "\n".join(lines + [line for _, line in sorted(told)]) + _origin(results, "reference")
 
