@@ -21,6 +21,7 @@ from riverone_hf.calibration import draw, render
 from riverone_hf.errors import BuildError
 from riverone_hf.reader.loading import load_model
 
+FORMS = ("full prompts", "in context", "constrained answers")
 SHORT = [
     "model.tokenizer.plots=20",
     "model.image.image_size=64",
@@ -55,11 +56,12 @@ def test_smoke_writes_a_whole_model(smoke_folder):
 def test_smoke_metrics_have_their_floors(smoke_folder):
     metrics = json.loads((smoke_folder / "metrics.json").read_text())
     rows = {row["name"]: row for row in metrics["rows"]}
-    others = {f"smoke, {form}": rows.pop(f"smoke, {form}") for form in ("full prompts", "in context")}
+    others = {f"smoke, {form}": rows.pop(f"smoke, {form}") for form in FORMS}
     assert set(rows) == {"smoke", "smoke, blank image", "majority class", "majority class of the family"}
     assert "not for use" in metrics["use"]
     spec = load_recipe("smoke").evaluate
-    assert [row["n"] for row in others.values()] == [spec.full_form_plots, spec.in_context_plots]
+    counts = [spec.full_form_plots, spec.in_context_plots, spec.constrained_plots]
+    assert [row["n"] for row in others.values()] == counts
     shown = others["smoke, in context"]["scores"]
     assert shown["q2"] is shown["mean"] is None and shown["q5"] is not None and shown["q6"] is not None
     for row in rows.values():

@@ -10,6 +10,7 @@ import pytest
 from chat_stand_in import ChatStandIn
 from riverone_hf.data import Plan, build_calibration_data
 from riverone_hf.evaluate import backends
+from riverone_hf.questions import OUTCOMES, RESPONSE_KEYS, parse_q2, parse_q5
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,27 @@ def test_an_endpoint_is_asked_the_full_prompts_and_judged(run, dataset: Path, tm
     assert judged["judge_model_id"] == "wise" and judged["overall_mean"] is not None
 
 
+def test_constrained_answers_are_json_and_legal_labels(
+    run, saved_model: Path, dataset: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Of an untrained model, whose free answers are neither."""
+    monkeypatch.setattr(backends, "NEW_TOKENS", backends.NEW_TOKENS | {"q5": 80})
+    parsed = {}
+    for words in ((), ("--constrained",)):
+        out = tmp_path / f"out{len(words)}"
+        result = run("eval", saved_model, dataset, *words, "--limit", "2", "--no-references", "--out", out)
+        assert result.exit_code == 0, result.output
+        results = json.loads((out / "results.json").read_text())
+        answers = [
+            (entry["responses"][RESPONSE_KEYS["q2"]]["answer"], entry["responses"][RESPONSE_KEYS["q5"]]["answer"])
+            for entry in results["results"]
+        ]
+        parsed[results["api_base"]] = [
+            (parse_q2(label) in OUTCOMES, parse_q5(fields) is not None) for label, fields in answers
+        ]
+    assert parsed == {"in process": 2 * [(False, False)], "in process, answers constrained": 2 * [(True, True)]}
+
+
 def test_in_context(run, saved_model: Path, dataset: Path, tmp_path: Path) -> None:
     words = ("--icl", "--prompt", "full", "--no-references", "--out", tmp_path / "out")
     assert run("eval", saved_model, dataset, *words).exit_code == 0
@@ -84,5 +106,6 @@ def test_what_cannot_be_evaluated_is_one_line(run, saved_model: Path, dataset: P
     refused(run("eval", saved_model, dataset, *out, "--judge", "gpt"), "expected an URL")
     refused(run("eval", saved_model, dataset, *out, "--filter-type", "pong"), "'pong'")
     refused(run("eval", "http://127.0.0.1:9/v1", dataset, *out), "--model-id")
+    refused(run("eval", "http://127.0.0.1:9/v1", dataset, *out, "--constrained"), "decodes by its own rules")
     refused(run("eval", saved_model, dataset, "--out", saved_model), "is not empty")
     assert not (tmp_path / "out").exists()

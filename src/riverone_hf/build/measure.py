@@ -26,7 +26,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Results rows (DESIGN contract 7): the model, the same model on blank images, and the majority classes.
 
-    The plots are drawn at the figures' own sizes and go through the image processor, as a user's figures do.
+    Then the other ways to ask it that the recipe wants: full prompts, in context, with constrained answers. The plots
+    are drawn at the figures' own sizes and go through the image processor, as a user's figures do.
     """
     from ..evaluate import evaluate_answers, model_answers
     from ..reader.generate import Answerer
@@ -61,6 +62,12 @@ def measure(
     }
     untrained = dict.fromkeys(trained)
     others = _other_forms(answerer, recipe, source, progress)
+    if count := min(spec.constrained_plots or 0, spec.plots):
+        progress.stage("constrained answers", count)
+        told = model_answers(
+            answerer, names[:count], images[:count], ASKED, spec.batch_size, progress.advance, constrained=True
+        )
+        others.append(("constrained answers", count, evaluate_answers(names[:count], told, references[:count])))
     return [
         {
             "name": name,

@@ -229,6 +229,7 @@ class EvaluateSpec(_Strict):
     batch_size: int = Field(ge=1)
     full_form_plots: int | None = Field(default=None, ge=1)
     in_context_plots: int | None = Field(default=None, ge=1)
+    constrained_plots: int | None = Field(default=None, ge=1)
 
 
 _SPECS: dict[str, type[_Strict]] = {

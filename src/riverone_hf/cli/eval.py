@@ -22,6 +22,9 @@ def evaluate(
     scoring: Annotated[
         Literal["official", "strict"], typer.Option(help="official: the published rules with their quirks.")
     ] = "official",
+    constrained: Annotated[
+        bool, typer.Option("--constrained", help="Answer as `riverone read` does: legal labels, JSON by its schema.")
+    ] = False,
     judge: Annotated[
         str, typer.Option(help="URL of a judge model for Q1 and Q3, or none: they stay unscored.")
     ] = "none",
@@ -59,8 +62,12 @@ def evaluate(
 
     if judge != "none" and not is_endpoint(judge):
         raise EvaluationError(f"--judge {judge}: expected an URL (http://.../v1) or none")
-    check_out(out)
     remote = is_endpoint(model)
+    if remote and constrained:
+        raise EvaluationError(
+            f"--constrained: {model} decodes by its own rules. Remedy: leave it out, or name a folder"
+        )
+    check_out(out)
     options = Options(
         icl=icl,
         prompt=prompt or ("full" if remote else "short"),
@@ -78,7 +85,7 @@ def evaluate(
         client = ChatClient(model, model_id, os.environ.get(key_env, "EMPTY"), timeout)
         backend = EndpointBackend(client, no_think=no_think)
     else:
-        backend = load_backend(model, revision, device)
+        backend = load_backend(model, revision, device, constrained)
     marker = None
     if judge != "none":
         key = os.environ.get(judge_key_env, "EMPTY")

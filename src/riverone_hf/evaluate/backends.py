@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import EvaluationError, FigureError
-from ..questions import get_family
+from ..questions import answer_schema, get_family
 from .queries import Query
 
 NEW_TOKENS = {"q1": 320, "q2": 64, "q3": 192, "q4": 64, "q5": 256, "q6": 160}
@@ -49,28 +49,33 @@ def is_endpoint(model: str) -> bool:
 
 
 class ModelBackend:
-    """A RiverONE model in this process; greedy, nothing constrains its answers.
+    """A RiverONE model in this process; greedy.
 
     Args:
         model, processor: as loaded by `reader.load_model`.
         name: written into the results.
         digest: names the exact weights; two models with the same digest give the same answers.
+        constrained: answers are those of `reader.PlotReader`, the likeliest of the legal labels and JSON of the
+            question's schema (of this package's families); else they are free.
     """
 
     batched = True
 
-    def __init__(self, model: Any, processor: Any, name: str, digest: str):
+    def __init__(self, model: Any, processor: Any, name: str, digest: str, constrained: bool = False):
         from ..reader.generate import Answerer
 
-        self.model, self.model_id, self.api_base = name, name, "in process"
-        self.network, self.processor, self.digest = model, processor, digest
+        self.model, self.model_id = name, name
+        self.api_base = f"in process{', answers constrained' if constrained else ''}"
+        self.network, self.processor, self.digest, self.constrained = model, processor, digest, constrained
         self._answerer = Answerer(model, processor)
         self._context = model.config.get_text_config().max_position_embeddings
 
     def fingerprint(self) -> dict[str, Any]:
-        return {"model": self.digest, "new_tokens": NEW_TOKENS}
+        held = {"constrained": True} if self.constrained else {}
+        return {"model": self.digest, "new_tokens": NEW_TOKENS, **held}
 
     def answer(self, queries: Sequence[Query]) -> list[Reply]:
+        from ..reader.assemble import answer_starts
         from ..reader.figures import load_figure
         from ..reader.generate import Ask, render
 
@@ -94,7 +99,12 @@ class ModelBackend:
             except (FigureError, EvaluationError) as exc:
                 replies[at] = Reply(None, str(exc))
                 continue
-            asks.append(Ask(places[key], prompt, budget=budget))
+            ask = Ask(places[key], prompt, budget=budget)
+            if self.constrained:
+                starts = answer_starts(get_family(query.family), query.question)
+                schema = answer_schema(query.family, query.question, query.images)
+                ask = replace(ask, starts=starts, schema=schema)
+            asks.append(ask)
             asked.append(at)
         answered = self._answerer.answer([figures[key] for key in places], asks)
         for at, ask, item in zip(asked, asks, answered, strict=True):
@@ -115,8 +125,10 @@ class ModelBackend:
         return min(budget, self._context - used)
 
 
-def load_backend(model: str, revision: str | None = None, device: str = "auto") -> ModelBackend:
-    """A model folder, Hub id or `embedded`, loaded. Raises ModelFolderError."""
+def load_backend(
+    model: str, revision: str | None = None, device: str = "auto", constrained: bool = False
+) -> ModelBackend:
+    """A model folder, Hub id or `embedded`, loaded (see `ModelBackend`). Raises ModelFolderError."""
     from ..reader.loading import load_model, resolve
 
     folder, commit = resolve(model, revision)
@@ -124,7 +136,7 @@ def load_backend(model: str, revision: str | None = None, device: str = "auto") 
     # Of a local folder only the name: its path is nobody's business in a published file.
     name = folder.resolve().name if Path(model).expanduser().is_dir() else model
     name = name if commit is None else f"{name}@{commit}"
-    return ModelBackend(network, processor, name, weights_digest(network, processor))
+    return ModelBackend(network, processor, name, weights_digest(network, processor), constrained)
 
 
 def weights_digest(network: Any, processor: Any) -> str:

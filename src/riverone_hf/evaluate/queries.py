@@ -22,11 +22,15 @@ BLANK_SIDE = 256
 
 @dataclass(frozen=True)
 class Query:
-    """One request: a single user turn whose texts and pictures stand in this order."""
+    """One request: a single user turn whose texts and pictures stand in this order.
+
+    `images` of the pictures are the row's own; others belong to solved examples.
+    """
 
     question: str
     family: str
     parts: tuple[str | Picture, ...]
+    images: int = 1
 
     @property
     def pictures(self) -> tuple[Picture, ...]:
@@ -55,6 +59,7 @@ def zero_shot_entries(benchmark: Benchmark, form: PromptForm) -> list[Entry]:
                     question,
                     row.family,
                     (*row.images, row.prompts[question] if form == "full" else short_prompt(row.family, question)),
+                    len(row.images),
                 )
                 for question in QUESTIONS
             ),
@@ -94,7 +99,7 @@ def icl_entries(benchmark: Benchmark, form: PromptForm, pool: Benchmark | None =
                 parts = _interleaved(shot, question, [pictures.get(name) for name in ids])
             else:
                 parts = _short_parts(row, question, ids, owners)
-            queries.append(Query(question, row.family, parts))
+            queries.append(Query(question, row.family, parts, len(row.images)))
         entries.append(Entry(row, tuple(queries)))
     return entries
 

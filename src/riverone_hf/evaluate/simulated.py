@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..questions import QUESTIONS, short_prompt
+from ..questions import QUESTIONS, answer_schema, get_family, short_prompt
 from .intervals import bootstrap_mean, wilson
 from .report import mean_score
 from .scoring import SCORES, score_answers
@@ -27,11 +27,14 @@ def model_answers(
     questions: Sequence[str] = QUESTIONS,
     batch_size: int = 16,
     advance: Callable[[int], None] | None = None,
+    constrained: bool = False,
 ) -> list[dict[str, str]]:
-    """Free greedy answers (question -> text) of a model to the short prompts, one dict per plot.
+    """Greedy answers (question -> text) of a model to the short prompts, one dict per plot.
 
-    Nothing constrains the labels: a malformed answer stays malformed and will be scored 0.
+    Free unless `constrained`: a malformed answer stays malformed and will be scored 0. Constrained ones are those of
+    `reader.PlotReader`: the likeliest of the legal labels, and JSON of the question's schema.
     """
+    from ..reader.assemble import answer_starts
     from ..reader.generate import Ask, render
 
     answers: list[dict[str, str]] = []
@@ -45,7 +48,12 @@ def model_answers(
                 prompt = render(answerer.processor, [image] * len(figures[index]) + [text])
                 keys.append((index - start, question))
                 budget = BUDGETS[question] * (len(figures[index]) if question == "q1" else 1)
-                asks.append(Ask(index - start, prompt, budget=budget))
+                starts: tuple[str, ...] = ("",)
+                schema = None
+                if constrained:
+                    starts = answer_starts(get_family(families[index]), question)
+                    schema = answer_schema(families[index], question, len(figures[index]))
+                asks.append(Ask(index - start, prompt, starts, budget, schema))
         answered = answerer.answer([figures[index] for index in chunk], asks)
         rows: list[dict[str, str]] = [{} for _ in chunk]
         for (row, question), item in zip(keys, answered, strict=True):

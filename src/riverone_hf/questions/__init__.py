@@ -22,6 +22,7 @@ from .parse import (
     parse_reason,
 )
 from .prompts import PROMPT_VERSION, full_prompt, short_prompt
+from .schema import answer_schema
 from .truth import UNRELIABLE, AxisTruth, PanelTruth, SitesTruth, Truth
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "SitesTruth",
     "StatusAnswer",
     "Truth",
+    "answer_schema",
     "check_truth",
     "family_of_type",
     "full_prompt",

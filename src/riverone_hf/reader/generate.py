@@ -8,7 +8,7 @@ lie anywhere in the cache: it is masked, and positions count only real tokens.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from .numbers import NumberGuard
+from .structured import Follower, Structure
 
 IMAGE_END = "</img>"
 COMPACT = 0.8
@@ -31,12 +32,14 @@ class Ask:
 
     `figure` indexes the batch's figures; `prompt` is the rendered chat text up to the assistant's turn; the answer
     starts with one of `starts` (chosen by likelihood), after which at most `budget` tokens are generated (0: none).
+    `schema` is the JSON Schema that what is generated follows; None leaves it free.
     """
 
     figure: int
     prompt: str
     starts: tuple[str, ...] = ("",)
     budget: int = 0
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def render(processor: Any, parts: Sequence[dict[str, Any]]) -> str:
 class Answerer:
     """Answers rows of questions with a RiverONE model and its processor (greedy; nothing is sampled).
 
-    Numbers end where `NumberGuard` says; the probability of a token chosen for that reason stays its own, small one.
+    Numbers end where `NumberGuard` says, and answers with a schema follow it, unless their budget ends first. The
+    probability of a token chosen for one of these reasons stays its own, small one.
     """
 
     def __init__(self, model: Any, processor: Any):
@@ -89,6 +93,7 @@ class Answerer:
         self.banned = sorted(set(self.tokenizer.all_special_ids) - self.stops)
         self.pad = self.tokenizer.pad_token_id or 0
         self.guard = NumberGuard(self.tokenizer)
+        self.structure = Structure(self.tokenizer, self.stops)
 
     @torch.inference_mode()
     def answer(self, figures: Sequence[Sequence[Image.Image]], asks: Sequence[Ask]) -> list[Answered]:
@@ -118,7 +123,9 @@ class Answerer:
         choice = [max(range(len(w)), key=w.__getitem__) for w in weights]
         first = [owner.index(i) for i in range(len(asks))]
         chosen = [f + c for f, c in zip(first, choice, strict=True)]
-        tokens, probs = self._greedy(fork.select(chosen), logits[chosen, -1], [ask.budget for ask in asks])
+        followers = [None if ask.schema is None else self.structure.follower(ask.schema) for ask in asks]
+        budgets = [ask.budget for ask in asks]
+        tokens, probs = self._greedy(fork.select(chosen), logits[chosen, -1], budgets, followers)
         rows = zip(asks, choice, weights, tokens, probs, strict=True)
         return [self._answered(ask.starts[c], c, w, t, p) for ask, c, w, t, p in rows]
 
@@ -174,14 +181,18 @@ class Answerer:
         # A model with broken weights gives NaN; equal scores then read as "does not know".
         return torch.nan_to_num(torch.stack(totals).double(), nan=0.0, neginf=-1e9)
 
-    def _greedy(self, state: _State, logits: Tensor, budgets: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+    def _greedy(
+        self, state: _State, logits: Tensor, budgets: list[int], followers: list[Follower | None]
+    ) -> tuple[list[list[int]], list[list[float]]]:
         """Most likely next tokens of every row until a stop token or its budget; (token ids, their probabilities)."""
         tokens: list[list[int]] = [[] for _ in budgets]
         probs: list[list[float]] = [[] for _ in budgets]
         numbers, done = [""] * len(budgets), [False] * len(budgets)
         alive = list(range(len(budgets)))
         while True:
-            best_p, best = self._next(logits, [numbers[row] for row in alive])
+            # A row that is done but still in the batch has nothing to follow any more.
+            now = [None if done[row] else followers[row] for row in alive]
+            best_p, best = self._next(logits, [numbers[row] for row in alive], now)
             for at, row in enumerate(alive):
                 done[row] = done[row] or best[at] in self.stops or len(tokens[row]) >= budgets[row]
                 if not done[row]:
@@ -197,15 +208,21 @@ class Answerer:
                 state, alive, best = state.select(going), [alive[at] for at in going], [best[at] for at in going]
             logits = self._extend(state, [[token] for token in best], keep=1)[:, -1]
 
-    def _next(self, logits: Tensor, numbers: list[str]) -> tuple[list[float], list[int]]:
+    def _next(
+        self, logits: Tensor, numbers: list[str], followers: list[Follower | None]
+    ) -> tuple[list[float], list[int]]:
         logits = torch.nan_to_num(logits.float(), nan=0.0)
         logits[:, self.banned] = float("-inf")
         probabilities = logits.softmax(-1)
         for row, number in enumerate(numbers):
             if banned := self.guard.banned(number):
                 probabilities[row, banned] = -1.0
-        prob, token = probabilities.max(-1)
-        return prob.tolist(), token.tolist()
+        prob, token = (found.tolist() for found in probabilities.max(-1))
+        for row, follower in enumerate(followers):
+            if follower is not None:
+                token[row] = follower.choose(probabilities[row])
+                prob[row] = max(0.0, float(probabilities[row, token[row]]))
+        return prob, token
 
     def _answered(self, start: str, choice: int, weights: list[float], ids: list[int], probs: list[float]) -> Answered:
         told = self.tokenizer.decode(ids, skip_special_tokens=True)

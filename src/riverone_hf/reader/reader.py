@@ -10,7 +10,16 @@ from typing import Any, Literal
 from PIL import Image
 
 from riverone_hf.errors import FigureError, QuestionError, RiverOneError
-from riverone_hf.questions import FAMILIES, IDENTIFY, PROMPT_VERSION, QUESTIONS, full_prompt, get_family, short_prompt
+from riverone_hf.questions import (
+    FAMILIES,
+    IDENTIFY,
+    PROMPT_VERSION,
+    QUESTIONS,
+    answer_schema,
+    full_prompt,
+    get_family,
+    short_prompt,
+)
 from riverone_hf.reader.assemble import answer_starts, assemble
 from riverone_hf.reader.figures import FigureLike, load_figures
 from riverone_hf.reader.generate import Answerer, Ask, render
@@ -47,6 +56,8 @@ class Row:
 
 class PlotReader:
     """Reads calibration figures with a RiverONE model.
+
+    Answers are constrained: a label is the likeliest of the legal ones, JSON follows the schema of its question.
 
     Args:
         model: a `RiverOneForConditionalGeneration`.
@@ -174,6 +185,7 @@ class PlotReader:
                 prompt=self._prompt(family, question, len(images[at])),
                 starts=answer_starts(FAMILIES[family], question),
                 budget=self._budget(family, question, len(images[at])),
+                schema=answer_schema(family, question, len(images[at])),
             )
             for at, (family, _) in enumerate(found)
             for question in QUESTIONS

@@ -1,0 +1,80 @@
+"""How does an answer become JSON of a given schema? Tokens that cannot lead there are left out while it is written.
+
+llguidance knows which tokens may follow; JSON is written on one line with the separators of `json.dumps`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from riverone_hf.errors import QuestionError
+
+COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+class Structure:
+    """Makes followers of JSON schemas for one tokenizer.
+
+    Args:
+        tokenizer: a fast tokenizer of transformers. stops: ids of the tokens that end an answer.
+    """
+
+    def __init__(self, tokenizer: Any, stops: set[int]):
+        self.tokenizer, self.stops = tokenizer, frozenset(stops)
+        self._matcher = lru_cache(maxsize=256)(self._compiled)
+        self._tokens: Any = None
+
+    def follower(self, schema: Mapping[str, Any]) -> Follower:
+        """The start of an answer. Raises QuestionError for a schema that cannot be followed."""
+        # A copy, as compiling takes much longer.
+        return Follower(self._matcher(json.dumps({**schema, "x-guidance": COMPACT})).deep_copy(), self.stops)
+
+    def _compiled(self, schema: str) -> Any:
+        import llguidance
+        from llguidance.hf import from_tokenizer
+
+        if self._tokens is None:
+            self._tokens = from_tokenizer(self.tokenizer, eos_token=sorted(self.stops))
+        try:
+            matcher = llguidance.LLMatcher(self._tokens, llguidance.LLMatcher.grammar_from_json_schema(schema))
+            error = matcher.get_error()
+        except ValueError as exc:
+            error = str(exc)
+        if error:
+            raise QuestionError(f"answers cannot be held to this JSON schema: {error}. Got: {schema[:200]}")
+        return matcher
+
+
+class Follower:
+    """Where one answer stands in its schema."""
+
+    def __init__(self, matcher: Any, stops: frozenset[int]):
+        self._matcher, self._stops = matcher, stops
+
+    def choose(self, scores: Tensor) -> int:
+        """The token (scores (vocabulary,), larger is better) that may follow and scores best; the answer goes on so.
+
+        A stop token may follow a complete answer only, and then nothing else may.
+        """
+        token = int(scores.argmax())
+        # Nearly always so, and a fifth of the price of asking for all that may follow.
+        if token not in self._stops and self._matcher.try_consume_tokens([token]) == 1:
+            return token
+        token = int(scores.masked_fill(~self._allowed(len(scores)).to(scores.device), float("-inf")).argmax())
+        if token not in self._stops:
+            self._matcher.consume_token(token)
+        return token
+
+    def _allowed(self, size: int) -> Tensor:
+        """Which of `size` tokens may follow, bool (size,)."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        found = np.unpackbits(bits, bitorder="little")[:size].astype(bool)
+        # A model's vocabulary may be padded beyond its tokenizer's.
+        return torch.from_numpy(np.pad(found, (0, size - len(found))))
