@@ -51,6 +51,18 @@ def test_a_streamed_answer_is_the_whole_one(client):
     assert events[-2]["choices"][0]["finish_reason"] == "length" and events[-1]["usage"]["completion_tokens"] == 10
 
 
+def test_an_answer_in_json(client):
+    """OpenAI's structured outputs; without them the same model says something else."""
+    schema = {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "maxItems": 1}
+    wanted = {"type": "json_schema", "json_schema": {"name": "letter", "schema": schema}}
+    (choice,) = client.post(CHAT, json=body(response_format=wanted)).json()["choices"]
+    assert json.loads(choice["message"]["content"]) in (["a"], ["b"]) and choice["finish_reason"] == "stop"
+    (free,) = client.post(CHAT, json=body(response_format={"type": "text"})).json()["choices"]
+    assert free["message"]["content"] != choice["message"]["content"]
+    refused = client.post(CHAT, json=body(response_format={"type": "xml"}))
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "response_format"
+
+
 def test_errors_are_in_openai_form(client):
     long, longer = ([{"role": "user", "content": "x" * n}] for n in (5_000, 250_000))
     for reply, status, code in (

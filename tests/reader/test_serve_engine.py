@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 
@@ -111,6 +112,45 @@ def test_stop_strings_end_the_answer_before_them(engine):
     for stream in (False, True):
         text, last = answer(engine, request(0, max_tokens=30, stop=("never there", stop), stream=stream))
         assert text == whole[: whole.index(stop)] and last.finish == "stop"
+
+
+def test_a_response_format_is_followed(engine):
+    """Greedy and sampled; the same model's free answer is no JSON."""
+    schema = {
+        "type": "object",
+        "properties": {"ok": {"type": "boolean"}, "n": {"type": "integer"}},
+        "required": ["ok", "n"],
+    }
+    schema |= {"additionalProperties": False}
+    for settings in ({}, {"temperature": 2.0, "seed": 3}, {"temperature": 1.0, "top_p": 0.0}):
+        text, last = answer(engine, request(0, schema=schema, max_tokens=60, **settings))
+        assert list(json.loads(text)) == ["ok", "n"] and last.finish == "stop"
+    with pytest.raises(ValueError):
+        json.loads(answer(engine, request(0, max_tokens=60))[0])
+
+
+@pytest.mark.parametrize("schema", [{"type": "nonsense"}, {"$ref": "http://127.0.0.1:9/schema.json"}])
+def test_a_schema_that_cannot_be_followed_is_refused(engine, schema):
+    with pytest.raises(RequestError, match="response_format") as caught:
+        engine.prepare(request(0, schema=schema), print)
+    assert (caught.value.status, caught.value.param) == (400, "response_format")
+
+
+def test_numbers_end_as_in_process(engine, model, processor, monkeypatch):
+    nine, comma = (processor.tokenizer.convert_tokens_to_ids(text) for text in ("9", ","))
+    turn = Answerer._extend
+
+    def stuck(*args, **kwargs):
+        logits = torch.zeros_like(turn(*args, **kwargs))
+        logits[..., nine], logits[..., comma] = 9.0, 5.0
+        return logits
+
+    monkeypatch.setattr(Answerer, "_extend", stuck)
+    text, _ = answer(engine, request(0, max_tokens=14))
+    assert text == alone(model, processor, 0, 14) == "999999999999,9"
+    long = {"type": "integer", "minimum": 10**13}
+    text, last = answer(engine, request(0, schema=long, max_tokens=20))
+    assert len(str(json.loads(text))) == 14 and last.finish == "stop", "a schema that wants more digits gets them"
 
 
 def test_same_seed_same_sample(engine):

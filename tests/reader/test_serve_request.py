@@ -45,6 +45,14 @@ def test_settings():
     assert parse(model=None).max_tokens is None and parse(model="/models/tiny").temperature == 0.0
 
 
+def test_response_formats():
+    schema = {"type": "array", "items": {"type": "number"}}
+    named = {"type": "json_schema", "json_schema": {"name": "numbers", "strict": True, "schema": schema}}
+    assert parse(response_format=named).schema == schema
+    assert parse(response_format={"type": "json_object"}).schema == {"type": "object"}
+    assert parse(response_format={"type": "text"}).schema is parse(response_format=None).schema is None
+
+
 def test_transparent_parts_become_white():
     clear = Image.new("RGBA", (32, 32), (0, 0, 0, 0))
     request = parse(content=[{"type": "image_url", "image_url": data_url(clear)}, TEXT])
@@ -100,6 +108,14 @@ REFUSED = [
     ({"stop": ["a", ""]}, 400, None, "none empty"),
     ({"stop": 5}, 400, None, "list"),
     ({"n": 2}, 400, None, "several requests"),
+    ({"response_format": "json"}, 400, None, "expected {type: text}"),
+    ({"response_format": {"type": "json_schema", "schema": {}}}, 400, None, "json_schema: {schema}"),
+    (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"const": "x" * 20_000}}}},
+        400,
+        None,
+        "20000",
+    ),
 ]
 
 

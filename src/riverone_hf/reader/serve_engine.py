@@ -22,10 +22,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
-from riverone_hf.errors import RequestError
+from riverone_hf.errors import QuestionError, RequestError
 from riverone_hf.reader.generate import Answerer, _State
+from riverone_hf.reader.numbers import NumberGuard
 from riverone_hf.reader.serve_request import ChatRequest, Limits
 from riverone_hf.reader.serve_text import TextOut
+from riverone_hf.reader.structured import Follower
 
 KEPT_TOKENS = 8192
 """Image prefixes of so many tokens in all are kept; about 1 GB for a 4B model, a few MB for a nano."""
@@ -42,7 +44,10 @@ class Piece:
 
 @dataclass(eq=False)
 class Job:
-    """One request on its way: `ids` up to `cut` belong to the image prefix; `budget` tokens may be written."""
+    """One request on its way: `ids` up to `cut` belong to the image prefix; `budget` tokens may be written.
+
+    `number` is the one that the answer ends in so far, `follower` its place in the schema that it must follow.
+    """
 
     ids: list[int]
     cut: int
@@ -52,6 +57,8 @@ class Job:
     notify: Callable[[Piece], None]
     out: TextOut
     generator: torch.Generator
+    follower: Follower | None = None
+    number: str = ""
     tokens: list[int] = field(default_factory=list)
     cancelled: bool = False
 
@@ -76,6 +83,7 @@ class Engine:
         # The engine's thread decodes while others encode: each side has a tokenizer of its own.
         self._tokenizer = copy.deepcopy(processor.tokenizer)
         self._answerer = Answerer(model, processor)
+        self._guard = NumberGuard(self._tokenizer)
         self._encode = threading.Lock()
         self._inbox: queue.Queue[Job | None] = queue.Queue(waiting)
         self._jobs: list[Job] = []
@@ -89,7 +97,7 @@ class Engine:
         """The job of a request; its wish for tokens is clamped to what the context leaves.
 
         Raises:
-            RequestError: the prompt fills the context.
+            RequestError: the prompt fills the context, or the answer's schema cannot be followed.
         """
         with self._encode:
             text = self.processor.apply_chat_template(request.messages, add_generation_prompt=True, tokenize=False)
@@ -118,7 +126,17 @@ class Engine:
             notify=notify,
             out=TextOut(self._tokenizer, request.stop),
             generator=generator,
+            follower=self._follower(request),
         )
+
+    def _follower(self, request: ChatRequest) -> Follower | None:
+        if request.schema is None:
+            return None
+        try:
+            with self._encode:
+                return self._answerer.structure.follower(request.schema)
+        except QuestionError as exc:
+            raise RequestError(f"response_format: {exc}", param="response_format") from None
 
     def submit(self, job: Job) -> None:
         """Queue a job. Raises RequestError: too many are waiting (429), or the server is stopping (503)."""
@@ -227,10 +245,15 @@ class Engine:
         """Choose and pass on the next token of a row; False when its answer is complete."""
         if job.cancelled:
             return False
-        token = self._choose(job, logits)
+        try:
+            token = self._choose(job, logits)
+        except ValueError as exc:  # a schema that proves too much for its follower
+            self._fail([job], exc)
+            return False
         if token in self._answerer.stops:
             return self._finish(job, "stop")
         job.tokens.append(token)
+        job.number = self._guard.follow(job.number, token)
         text, stopped = job.out.push(token)
         if stopped or len(job.tokens) >= job.budget:
             return self._finish(job, "stop" if stopped else "length", text)
@@ -247,8 +270,20 @@ class Engine:
     def _choose(self, job: Job, logits: Tensor) -> int:
         logits = torch.nan_to_num(logits.float(), nan=0.0)
         logits[self._answerer.banned] = float("-inf")
-        if job.request.temperature == 0.0:
-            return int(logits.argmax())
+        # Last of all rather than never: a schema may leave nothing else.
+        logits[self._guard.banned(job.number)] = -1e9
+        greedy = job.request.temperature == 0.0
+        if job.follower is None:
+            return int(logits.argmax()) if greedy else self._sampled(job, logits)
+        if greedy:
+            return job.follower.choose(logits)
+        logits[~job.follower.allowed(len(logits)).to(logits.device)] = float("-inf")
+        token = self._sampled(job, logits)
+        job.follower.take(token)
+        return token
+
+    @staticmethod
+    def _sampled(job: Job, logits: Tensor) -> int:
         return sampled(logits.cpu(), job.request.temperature, job.request.top_p, job.generator)
 
     def _fail(self, jobs: Sequence[Job], exc: Exception | None) -> None:

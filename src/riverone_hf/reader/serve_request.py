@@ -21,6 +21,7 @@ from riverone_hf.reader.figures import load_figure
 
 ROLES = ("system", "user", "assistant")
 MAX_STOPS = 16
+MAX_SCHEMA = 20_000
 _DATA_URL = re.compile(r"data:image/[\w.+-]+(?:;[\w=.+-]+)*;base64,", re.IGNORECASE)
 
 
@@ -51,6 +52,7 @@ class ChatRequest:
     stop: tuple[str, ...] = ()
     stream: bool = False
     usage_chunk: bool = False
+    schema: dict[str, Any] | None = None
 
 
 def parse_chat(body: bytes, names: Sequence[str], limits: Limits) -> ChatRequest:
@@ -81,6 +83,7 @@ def parse_chat(body: bytes, names: Sequence[str], limits: Limits) -> ChatRequest
         "top_p": _number(fields, "top_p", 1.0, 0.0, 1.0),
         "seed": _seed(fields.get("seed")),
         "stop": _stop(fields.get("stop")),
+        "schema": _schema(fields.get("response_format")),
         "stream": fields.get("stream") is True,
         "usage_chunk": isinstance(options, dict) and options.get("include_usage") is True,
     }
@@ -221,6 +224,27 @@ def _stop(value: Any) -> tuple[str, ...]:
             f"stop: expected a string or a list of at most {MAX_STOPS} strings, none empty", param="stop"
         )
     return tuple(stops)
+
+
+def _schema(value: Any) -> dict[str, Any] | None:
+    """The JSON Schema that the answer must follow; None when it is free."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if value is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return {"type": "object"}
+    inner = value.get("json_schema") if kind == "json_schema" else None
+    schema = inner.get("schema") if isinstance(inner, dict) else None
+    if not isinstance(schema, dict):
+        raise RequestError(
+            "response_format: expected {type: text}, {type: json_object} or {type: json_schema, json_schema: {schema}}",
+            param="response_format",
+        )
+    if len(json.dumps(schema)) > MAX_SCHEMA:
+        raise RequestError(
+            f"response_format: expected a schema of at most {MAX_SCHEMA} characters", param="response_format"
+        )
+    return schema
 
 
 def _short(text: str) -> str:

@@ -67,12 +67,16 @@ class Follower:
         # Nearly always so, and a fifth of the price of asking for all that may follow.
         if token not in self._stops and self._matcher.try_consume_tokens([token]) == 1:
             return token
-        token = int(scores.masked_fill(~self._allowed(len(scores)).to(scores.device), float("-inf")).argmax())
-        if token not in self._stops:
-            self._matcher.consume_token(token)
+        token = int(scores.masked_fill(~self.allowed(len(scores)).to(scores.device), float("-inf")).argmax())
+        self.take(token)
         return token
 
-    def _allowed(self, size: int) -> Tensor:
+    def take(self, token: int) -> None:
+        """The answer goes on with this token, one of those that may follow, or stops with it."""
+        if token not in self._stops:
+            self._matcher.consume_token(token)
+
+    def allowed(self, size: int) -> Tensor:
         """Which of `size` tokens may follow, bool (size,)."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         found = np.unpackbits(bits, bitorder="little")[:size].astype(bool)
