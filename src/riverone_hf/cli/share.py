@@ -29,6 +29,8 @@ def share(
     Prints the folder of the smaller model, with sizes and errors in its share.json.
     """
     from riverone_hf.build.share_folder import share_folder
+    from riverone_hf.train.distributed import is_main
 
     written = share_folder(model, out, figures, recipe, overrides, batch_size, seed, device, resume=not fresh)
-    typer.echo(str(written))
+    if is_main():
+        typer.echo(str(written))

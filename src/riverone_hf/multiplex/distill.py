@@ -123,7 +123,9 @@ def distill(
         for step, batch in enumerate(batches, start=done):
             for group, base in zip(chosen.param_groups, bases, strict=True):
                 group["lr"] = base * config.rate(step)
-            terms = _losses(mine, theirs, share_of(batch, rank, world), config, targets)
+            rows, part = share_of(batch, rank, world)
+            found = _losses(mine, theirs, rows, config, targets)
+            terms = {name: (weight, part * term) for name, (weight, term) in found.items()}
             if penalty is not None:
                 terms["penalty"] = 1.0, penalty()
             total = torch.stack([weight * term for weight, term in terms.values()]).sum()

@@ -33,15 +33,18 @@ def _again(images: Iterable[Batch]) -> Iterator[Batch]:
             raise MultiplexError("there are no images (or the iterator that gave them has ended)")
 
 
-def share_of(batch: Batch, rank: int, world: int) -> Batch:
-    """Every world-th row of a batch, so that the mean over processes is the mean over the batch."""
+def share_of(batch: Batch, rank: int, world: int) -> tuple[Batch, float]:
+    """Every world-th row of a batch, and what its mean weighs so that the mean over processes is that over the batch.
+
+    The weight is 1 when all processes have as many rows. Raises MultiplexError for fewer rows than processes.
+    """
     rows = len(next(iter(batch.values())) if isinstance(batch, Mapping) else batch)
     if rows < world:
         raise MultiplexError(f"a batch of {rows} images is too small for {world} processes")
-    rows -= rows % world
+    weight = len(range(rank, rows, world)) * world / rows
     if isinstance(batch, Mapping):
-        return {key: value[rank:rows:world] for key, value in batch.items()}
-    return batch[rank:rows:world]
+        return {key: value[rank::world] for key, value in batch.items()}, weight
+    return batch[rank::world], weight
 
 
 def processes() -> tuple[int, int]:
