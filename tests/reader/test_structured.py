@@ -57,7 +57,8 @@ def test_an_answer_cannot_stop_before_it_is_complete_nor_go_on_after(structure, 
 
 def test_a_vocabulary_may_be_padded(structure, processor):
     size = len(processor.tokenizer)
-    assert structure.follower({"type": "null"}).choose(wanted(size + 2, size + 7)) < size
+    token = structure.follower({"type": "null"}).choose(wanted(size + 2, size + 7))
+    assert processor.tokenizer.decode([token]) == "n"
 
 
 def test_an_untrained_model_writes_json(model, processor, make_figure):
@@ -95,6 +96,14 @@ def test_numbers_end_inside_a_schema_too(model, processor, make_figure, monkeypa
     answer = answerer.answer([[make_figure()]], [Ask(0, prompt(processor), budget=60, schema=schema)])[0]
     assert answer.text == "[999999999999, 999999999999]"
     assert min(probability for *_, probability in answer.spans) < 0.1, "what was forced does not look sure"
+
+
+def test_an_answer_that_cannot_go_on_is_an_error_not_an_end(structure, processor):
+    many = {"type": "object", "properties": {f"p{index}": {"type": "string", "maxLength": 50} for index in range(600)}}
+    follower, tokenizer = structure.follower(many), processor.tokenizer
+    with pytest.raises(QuestionError, match="left its schema"):
+        for text in ("{", '"'):
+            follower.choose(wanted(tokenizer.convert_tokens_to_ids(text), len(tokenizer)))
 
 
 def test_a_schema_that_is_none(structure):

@@ -247,7 +247,7 @@ class Engine:
             return False
         try:
             token = self._choose(job, logits)
-        except ValueError as exc:  # a schema that proves too much for its follower
+        except QuestionError as exc:  # a schema that proves too much for its follower
             self._fail([job], exc)
             return False
         if token in self._answerer.stops:

@@ -34,7 +34,8 @@ class Structure:
     def follower(self, schema: Mapping[str, Any]) -> Follower:
         """The start of an answer. Raises QuestionError for a schema that cannot be followed."""
         # A copy, as compiling takes much longer.
-        return Follower(self._matcher(json.dumps({**schema, "x-guidance": COMPACT})).deep_copy(), self.stops)
+        matcher = self._matcher(json.dumps({**schema, "x-guidance": COMPACT})).deep_copy()
+        return Follower(matcher, self.stops, len(self.tokenizer))
 
     def _compiled(self, schema: str) -> Any:
         import llguidance
@@ -55,26 +56,32 @@ class Structure:
 class Follower:
     """Where one answer stands in its schema."""
 
-    def __init__(self, matcher: Any, stops: frozenset[int]):
-        self._matcher, self._stops = matcher, stops
+    def __init__(self, matcher: Any, stops: frozenset[int], known: int):
+        self._matcher, self._stops, self._known = matcher, stops, known
 
     def choose(self, scores: Tensor) -> int:
         """The token (scores (vocabulary,), larger is better) that may follow and scores best; the answer goes on so.
 
-        A stop token may follow a complete answer only, and then nothing else may.
+        A stop token may follow a complete answer only, and then nothing else may. Raises QuestionError when the answer
+        cannot go on: the schema is too much for the library's bounds.
         """
         token = int(scores.argmax())
         # Nearly always so, and a fifth of the price of asking for all that may follow.
-        if token not in self._stops and self._matcher.try_consume_tokens([token]) == 1:
+        if token not in self._stops and token < self._known and self._matcher.try_consume_tokens([token]) == 1:
             return token
         token = int(scores.masked_fill(~self.allowed(len(scores)).to(scores.device), float("-inf")).argmax())
         self.take(token)
         return token
 
     def take(self, token: int) -> None:
-        """The answer goes on with this token, one of those that may follow, or stops with it."""
-        if token not in self._stops:
-            self._matcher.consume_token(token)
+        """The answer goes on with this token, one of those that may follow, or stops with it.
+
+        Raises QuestionError when it is none of them.
+        """
+        good = self._matcher.is_accepting() if token in self._stops else self._matcher.consume_token(token)
+        if not good:
+            why = str(self._matcher.get_error() or self._matcher.stop_reason()).splitlines()[0]
+            raise QuestionError(f"an answer left its schema: {why}")
 
     def allowed(self, size: int) -> Tensor:
         """Which of `size` tokens may follow, bool (size,)."""
