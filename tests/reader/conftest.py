@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from riverone_hf.reader import PlotReader
+from riverone_hf.reader.generate import Answerer
 from tiny import tiny_model, tiny_processor
 
 SHORT = {question: 6 for question in ("q1", "q2", "q3", "q4", "q5", "q6")}
@@ -49,3 +51,21 @@ def saved_model(model, processor, tmp_path_factory):
 @pytest.fixture(scope="session")
 def make_figure():
     return figure
+
+
+@pytest.fixture
+def stick(monkeypatch, processor):
+    """`stick("9", ",")`: from now on every model says "9", and "," as its second choice."""
+
+    def stick(*texts: str) -> None:
+        ids, extend = processor.tokenizer.convert_tokens_to_ids(list(texts)), Answerer._extend
+
+        def stuck(*args, **kwargs):
+            logits = torch.zeros_like(extend(*args, **kwargs))
+            for rank, token in enumerate(ids):
+                logits[..., token] = 9.0 - 4.0 * rank
+            return logits
+
+        monkeypatch.setattr(Answerer, "_extend", stuck)
+
+    return stick

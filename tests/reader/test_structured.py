@@ -82,16 +82,9 @@ def test_a_free_row_is_not_touched_by_its_neighbour(model, processor, make_figur
     assert beside[1].text == alone.text
 
 
-def test_numbers_end_inside_a_schema_too(model, processor, make_figure, monkeypatch):
-    answerer, nine = Answerer(model, processor), processor.tokenizer.convert_tokens_to_ids("9")
-    turn = answerer._extend
-
-    def stuck(*args, **kwargs):
-        logits = torch.zeros_like(turn(*args, **kwargs))
-        logits[..., nine] = 9.0
-        return logits
-
-    monkeypatch.setattr(answerer, "_extend", stuck)
+def test_numbers_end_inside_a_schema_too(model, processor, make_figure, stick):
+    stick("9")
+    answerer = Answerer(model, processor)
     schema = {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}
     answer = answerer.answer([[make_figure()]], [Ask(0, prompt(processor), budget=60, schema=schema)])[0]
     assert answer.text == "[999999999999, 999999999999]"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import EvaluationError, FigureError
-from ..questions import answer_schema, get_family
+from ..questions import get_family
 from .queries import Query
 
 NEW_TOKENS = {"q1": 320, "q2": 64, "q3": 192, "q4": 64, "q5": 256, "q6": 160}
@@ -75,7 +75,7 @@ class ModelBackend:
         return {"model": self.digest, "new_tokens": NEW_TOKENS, **held}
 
     def answer(self, queries: Sequence[Query]) -> list[Reply]:
-        from ..reader.assemble import answer_starts
+        from ..reader.assemble import answer_limits
         from ..reader.figures import load_figure
         from ..reader.generate import Ask, render
 
@@ -101,8 +101,7 @@ class ModelBackend:
                 continue
             ask = Ask(places[key], prompt, budget=budget)
             if self.constrained:
-                starts = answer_starts(get_family(query.family), query.question)
-                schema = answer_schema(query.family, query.question, query.images)
+                starts, schema = answer_limits(query.family, query.question, query.images)
                 ask = replace(ask, starts=starts, schema=schema)
             asks.append(ask)
             asked.append(at)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..questions import QUESTIONS, answer_schema, get_family, short_prompt
+from ..questions import QUESTIONS, short_prompt
 from .intervals import bootstrap_mean, wilson
 from .report import mean_score
 from .scoring import SCORES, score_answers
@@ -34,7 +35,7 @@ def model_answers(
     Free unless `constrained`: a malformed answer stays malformed and will be scored 0. Constrained ones are those of
     `reader.PlotReader`: the likeliest of the legal labels, and JSON of the question's schema.
     """
-    from ..reader.assemble import answer_starts
+    from ..reader.assemble import answer_limits
     from ..reader.generate import Ask, render
 
     answers: list[dict[str, str]] = []
@@ -48,12 +49,11 @@ def model_answers(
                 prompt = render(answerer.processor, [image] * len(figures[index]) + [text])
                 keys.append((index - start, question))
                 budget = BUDGETS[question] * (len(figures[index]) if question == "q1" else 1)
-                starts: tuple[str, ...] = ("",)
-                schema = None
+                ask = Ask(index - start, prompt, budget=budget)
                 if constrained:
-                    starts = answer_starts(get_family(families[index]), question)
-                    schema = answer_schema(families[index], question, len(figures[index]))
-                asks.append(Ask(index - start, prompt, starts, budget, schema))
+                    starts, schema = answer_limits(families[index], question, len(figures[index]))
+                    ask = replace(ask, starts=starts, schema=schema)
+                asks.append(ask)
         answered = answerer.answer([figures[index] for index in chunk], asks)
         rows: list[dict[str, str]] = [{} for _ in chunk]
         for (row, question), item in zip(keys, answered, strict=True):

@@ -14,11 +14,13 @@ from riverone_hf.questions import (
     UNRELIABLE,
     Family,
     Field,
+    answer_schema,
     parse_q1,
     parse_q5,
     parse_q6,
     parse_reason,
 )
+from riverone_hf.questions.schema import Schema
 from riverone_hf.reader.verdict import Abstention, Parameter, Provenance, Value, Verdict
 
 UNCERTAIN_ACTION = "No advice: the status is uncertain. Have a person look at this figure."
@@ -45,6 +47,11 @@ def answer_starts(family: Family, question: str) -> tuple[str, ...]:
         "q6": (family.status_label, tuple(family.statuses)),
     }.get(question)
     return tuple(f"{labels[0]}: {label}\n" for label in labels[1]) if labels else ("",)
+
+
+def answer_limits(family: str, question: str, n_images: int = 1) -> tuple[tuple[str, ...], Schema | None]:
+    """What a constrained answer about `n_images` images is held to: its allowed beginnings and its JSON Schema."""
+    return answer_starts(FAMILIES[family], question), answer_schema(family, question, n_images)
 
 
 def assemble(

@@ -15,12 +15,11 @@ from riverone_hf.questions import (
     IDENTIFY,
     PROMPT_VERSION,
     QUESTIONS,
-    answer_schema,
     full_prompt,
     get_family,
     short_prompt,
 )
-from riverone_hf.reader.assemble import answer_starts, assemble
+from riverone_hf.reader.assemble import answer_limits, assemble
 from riverone_hf.reader.figures import FigureLike, load_figures
 from riverone_hf.reader.generate import Answerer, Ask, render
 from riverone_hf.reader.verdict import Provenance, Verdict
@@ -180,13 +179,7 @@ class PlotReader:
         images = [figures for _, figures in rows]
         found = self._identify(images, [row.family for row, _ in rows])
         asks = [
-            Ask(
-                figure=at,
-                prompt=self._prompt(family, question, len(images[at])),
-                starts=answer_starts(FAMILIES[family], question),
-                budget=self._budget(family, question, len(images[at])),
-                schema=answer_schema(family, question, len(images[at])),
-            )
+            self._ask(at, family, question, len(images[at]))
             for at, (family, _) in enumerate(found)
             for question in QUESTIONS
         ]
@@ -223,6 +216,11 @@ class PlotReader:
             for ask, allowed, answer in zip(asks, names, answers, strict=True)
         }
         return [best[at] if family is None else (family, None) for at, family in enumerate(named)]
+
+    def _ask(self, figure: int, family: str, question: str, n_images: int) -> Ask:
+        starts, schema = answer_limits(family, question, n_images)
+        prompt, budget = self._prompt(family, question, n_images), self._budget(family, question, n_images)
+        return Ask(figure, prompt, starts, budget, schema)
 
     def _prompt(self, family: str | None, question: str, n_images: int) -> str:
         if self.prompt_form == "full" and family is not None:
