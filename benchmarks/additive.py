@@ -156,7 +156,9 @@ def main() -> None:
         kernels._compiled = lambda: None
     print(" | ".join(HEADER))
     known = arguments.out is not None and arguments.out.exists()
-    rows = json.loads(arguments.out.read_text(encoding="utf-8"))["rows"] if known else []
+    before = json.loads(arguments.out.read_text(encoding="utf-8")) if known else {"command": "", "rows": []}
+    rows, command = before["rows"], " ".join(["python", *sys.argv])
+    commands = list(dict.fromkeys([*filter(None, before["command"].split(" && ")), command]))
     for size in arguments.sizes:
         for scheme in map(AdditiveScheme.parse, arguments.schemes):
             for factor in (8, 0.5) if size <= arguments.held_out_up_to else (8,):
@@ -166,7 +168,7 @@ def main() -> None:
                 rows.append(measure(size, scheme, factor, arguments))
                 tell(rows[-1], arguments.presets)
                 if arguments.out:
-                    write(arguments.out, {"command": " ".join(["python", *sys.argv]), "rows": rows})
+                    write(arguments.out, {"command": " && ".join(commands), "rows": rows})
 
 
 if __name__ == "__main__":

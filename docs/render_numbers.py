@@ -1,5 +1,5 @@
 """Render the README's numbers from results/base.json (the model inside the package), results/nano.json,
-results/multiplex.json and results/additive.json.
+results/multiplex.json, results/additive.json and results/benchmark_additive.json.
 
 python docs/render_numbers.py [--check]
 """
@@ -114,9 +114,33 @@ def coded() -> str:
     return "\n".join(lines + [line for _, line in sorted(told)]) + _origin(results, "reference")
 
 
+def sooner() -> str:
+    """The layer engine beside the reference algorithm, a line for each layer that was measured."""
+    results = _read("benchmark_additive.json")
+    lines = [
+        "| layer, scheme, tokens, engine | AQLM's algorithm | same error after | `default` | its error | held-out |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        reference, ours = row["reference"], row["default"]
+        size, stopped = row["size"], ", stopped" if reference["unfinished"] else ""
+        engine = {"torch": "PyTorch alone"}.get(row["kernel"], row["kernel"])
+        error, held_out = (ours[key] / reference[key] for key in ("error", "held_out"))
+        lines.append(
+            f"| {size} x {size}, {row['scheme']}, {row['tokens']}, {engine} | {reference['seconds']:.0f} s{stopped} "
+            f"| {row['seconds_to_reference']:.2f} s, 1/{row['times_sooner']:.0f} "
+            f"| {ours['seconds']:.1f} s, 1/{reference['seconds'] / ours['seconds']:.0f} "
+            f"| {error:.2f} | {held_out:.2f} |"
+        )
+    last = results["rows"][-1]
+    made = f"`{results['command']}`, {last['date']}, {last['machine']}, {last['clock']}"
+    return "\n".join(lines) + f"\n\n{made}; errors as shares of AQLM's."
+
+
 PARTS = {
     "results/base.json and results/nano.json": scores,
     "results/multiplex.json": kept,
+    "results/benchmark_additive.json": sooner,
     "results/additive.json": coded,
 }
 """What a mark names -> the text that follows it."""

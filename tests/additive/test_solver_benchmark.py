@@ -36,7 +36,9 @@ def test_rows_are_measured_once_and_kept(run):
         assert 0 < row["quick"]["error"] < 1 and 0 < row["reference"]["error"] < 1
         # The last entry of the history is the state that is returned, whose error is measured anew.
         assert row["quick"]["history"][-1][1] == pytest.approx(row["quick"]["error"], rel=0.05)
-    both = run("--sizes", "32", "64", "--reference-epochs", "1", "--held-out-up-to", "32")["rows"]
+    results = run("--sizes", "32", "64", "--reference-epochs", "1", "--held-out-up-to", "32")
+    both, commands = results["rows"], results["command"].split(" && ")
     assert both[:2] == first and [row["size"] for row in both] == [32, 32, 64]
+    assert [("64" in command, "python" in command) for command in commands] == [(False, True), (True, True)]
     # A reference with more epochs is another measurement.
     assert len(run("--sizes", "32", "--reference-epochs", "2", "--held-out-up-to", "0")["rows"]) == 4
