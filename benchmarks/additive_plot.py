@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,14 @@ def draw(content: dict[str, Any], out: Path) -> None:
         if rows:
             text = f"uncompressed{', same extra steps' if name == 'reference' else ''}"
             axes.axhline(_mean(rows, "scores", "mean"), color="black", linewidth=0.8, linestyle=style, label=text)
-    seeds = len({row["seed"] for row in content["rows"]})
+    counts = Counter(row["name"] for row in content["rows"]).values()
+    seeds = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(max(counts))
     plots = max(row["n"] for row in content["rows"])
     axes.set_xlabel("bits per weight of the language model's Linears, all bytes counted")
     axes.set_ylabel("mean of q1_enums, q2, q4, q5, q6 (%)")
-    axes.set_title(f"Mean of {seeds} seed{'s' * (seeds > 1)}, {plots} simulated plots each, 95 % intervals over plots")
+    axes.set_title(
+        f"Mean of {seeds} seed{'s' * (max(counts) > 1)}, {plots} simulated plots each, 95 % intervals over plots"
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     out.parent.mkdir(parents=True, exist_ok=True)
