@@ -114,7 +114,7 @@ def test_shell_line(line, desk, monkeypatch):
             "share": ["distill.steps=2", "probe_batches=1", "--batch-size", "4"],
         }
         done = run_here([*words[1:], *short.get(words[1], [])], desk, monkeypatch)
-        assert done.exit_code == 0, done.stderr
+        assert done.exit_code == 0, f"{done.stderr}{done.exception!r}"
         if "--out" in words:
             assert any((desk / words[words.index("--out") + 1]).iterdir())
         if "--json" in words:
