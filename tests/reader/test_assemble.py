@@ -7,6 +7,7 @@ import string
 
 import pytest
 
+from riverone_hf.errors import QuestionError
 from riverone_hf.questions import (
     ASSESSMENTS,
     FAMILIES,
@@ -18,10 +19,12 @@ from riverone_hf.questions import (
     PanelTruth,
     SitesTruth,
     Truth,
+    answer_schema,
     write_answers,
 )
 from riverone_hf.reader.assemble import (
     UNCERTAIN_ACTION,
+    answer_limits,
     answer_starts,
     assemble,
     find_value,
@@ -209,3 +212,11 @@ def test_starts_are_exactly_the_allowed_labels() -> None:
             starts = answer_starts(family, question)
             assert [start.split(": ")[1].rstrip("\n") for start in starts] == list(labels)
         assert answer_starts(family, "q1") == ("",)
+
+
+def test_limits_of_an_answer_are_labels_or_a_schema() -> None:
+    starts, schema = answer_limits("t1", "q2")
+    assert starts == answer_starts(FAMILIES["t1"], "q2") and schema is None
+    assert answer_limits("res_spec", "q1", 2) == (("",), answer_schema("res_spec", "q1", 2))
+    with pytest.raises(QuestionError, match="unknown family 'nonsense'"):
+        answer_limits("nonsense", "q2")

@@ -15,6 +15,7 @@ from riverone_hf.questions import (
     Family,
     Field,
     answer_schema,
+    get_family,
     parse_q1,
     parse_q5,
     parse_q6,
@@ -50,8 +51,11 @@ def answer_starts(family: Family, question: str) -> tuple[str, ...]:
 
 
 def answer_limits(family: str, question: str, n_images: int = 1) -> tuple[tuple[str, ...], Schema | None]:
-    """What a constrained answer about `n_images` images is held to: its allowed beginnings and its JSON Schema."""
-    return answer_starts(FAMILIES[family], question), answer_schema(family, question, n_images)
+    """What a constrained answer about `n_images` images is held to: its allowed beginnings and its JSON Schema.
+
+    Raises QuestionError for an unknown family.
+    """
+    return answer_starts(get_family(family), question), answer_schema(family, question, n_images)
 
 
 def assemble(
