@@ -39,6 +39,7 @@ from riverone_hf.train.precision import bf16_here
 
 REST = ("transforms", "norms", "blocks")
 """What trains beside q/k/v in every row from 'shared weights' on."""
+OUT = Path("results/multiplex.json")
 RATES = Path("results/multiplex_rates.json")
 """Written by multiplex_rates.py."""
 
@@ -254,7 +255,7 @@ def logical_parameters(model: Any) -> int:
 
 
 def main() -> None:
-    parser = study_parser(__doc__.splitlines()[0], "results/multiplex.json")
+    parser = study_parser(__doc__.splitlines()[0], str(OUT))
     parser.add_argument("--validation", type=int, default=400)
     parser.add_argument("--recipe", type=Path, default=None, help="settings; default recipes/multiplex")
     parser.add_argument("--steps", type=int, default=0, help="instead of the recipe's")
@@ -314,6 +315,8 @@ def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str])
     # Ten seeds of two methods would not compare with three of the others.
     plots = {(row["name"], row["seed"]): row["per_plot"] for row in rows if row["seed"] < SEEDS}
     command = "python benchmarks/multiplex.py --work DIR"
+    command += f" --out {arguments.out}" if arguments.out != OUT else ""
+    command += "".join(f" --base {seed}=DIR" for seed in marks) if arguments.base else ""
     command += f" --steps {arguments.steps}" if arguments.steps else ""
     effects = {part.__name__: part(rows) for part in (controls, matched, recovered, contested)}
     write(arguments.out, results(command, rows, summary=summary(rows, plots), **effects))
