@@ -1,11 +1,12 @@
 """Render the README's numbers from results/base.json (the model inside the package), results/nano.json,
-results/multiplex.json, results/additive.json and results/benchmark_additive.json.
+results/multiplex.json, results/multiplex_deep.json, results/additive.json and results/benchmark_additive.json.
 
 python docs/render_numbers.py [--check]
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ KEPT = {
     "q/k/v unshared": "the same, every layer its own q/k/v",
     "control: blocks dropped": "other layers dropped, the rest distilled",
 }
-"""Rows of results/multiplex.json that the README tells, and how it calls them."""
+"""Rows of the sharing studies that the README tells, and how it calls them."""
 
 
 TUNED = (", PV", ", tuned")
@@ -70,17 +71,27 @@ def scores() -> str:
     )
 
 
-def kept() -> str:
-    """How much of the scores is left when blocks are shared, with intervals."""
-    results = _read("multiplex.json")
+def kept(study: str) -> str:
+    """How much of the scores is left when blocks are shared, with intervals; rows that the study has."""
+    results = _read(study)
     found = {row["name"]: row["keeps"] for row in results["summary"]}
     shared = [row for row in results["rows"] if "layer_map" in row]
     sizes = {row["name"].split()[0]: f"{row['stored_blocks']} of {len(row['layer_map'])} blocks" for row in shared}
     lines = [f"| percent kept | {' | '.join(sizes.values())} |", "|---|" + "---|" * len(sizes)]
     for name, told in KEPT.items():
-        cells = [_share(found[f"{fraction} {name}"]) for fraction in sizes]
-        lines.append(f"| {told} | {' | '.join(cells)} |")
+        names = [f"{fraction} {name}" for fraction in sizes]
+        if present := [row for row in names if row in found]:
+            cells = [_share(found[row]) if row in found else "-" for row in names]
+            told += _seeds(results, present[-1], "base")
+            lines.append(f"| {told} | {' | '.join(cells)} |")
     return "\n".join(lines) + _origin(results, "base")
+
+
+def _seeds(results: dict[str, Any], name: str, base: str) -> str:
+    """Told behind a row that has other seeds than the base."""
+    seeds = {row["name"]: row["seeds"] for row in results["summary"]}
+    several = "s" * (len(seeds[name]) > 1)
+    return "" if seeds[name] == seeds[base] else f" (seed{several} {', '.join(map(str, seeds[name]))})"
 
 
 def _share(keeps: dict[str, float]) -> str:
@@ -100,7 +111,6 @@ def coded() -> str:
     """How much of the tuned uncompressed model's score is left in codebooks and in whole numbers, by size."""
     results = _read("additive.json")
     found = {row["name"]: row["keeps"] for row in results["summary"]}
-    seeds = {row["name"]: row["seeds"] for row in results["summary"]}
     bits = {row["name"]: row["bits_per_weight"] for row in results["rows"]}
     lines = ["| percent kept | bits per weight | as coded | tuned |", "|---|---|---|---|"]
     told = []
@@ -108,8 +118,7 @@ def coded() -> str:
         both = [next((n for n in (name + end for end in ends) if n in found), None) for ends in (("",), TUNED)]
         if present := [n for n in both if n]:
             cells = [_share(found[n]) if n else "-" for n in both]
-            if any(seeds[n] != seeds["reference"] for n in present):
-                words += f" (seeds {', '.join(map(str, seeds[present[-1]]))})"
+            words += _seeds(results, present[-1], "reference")
             told.append((bits[present[0]], f"| {words} | {bits[present[0]]:.2f} | {' | '.join(cells)} |"))
     return "\n".join(lines + [line for _, line in sorted(told)]) + _origin(results, "reference")
 
@@ -139,7 +148,8 @@ def sooner() -> str:
 
 PARTS = {
     "results/base.json and results/nano.json": scores,
-    "results/multiplex.json": kept,
+    "results/multiplex.json": functools.partial(kept, "multiplex.json"),
+    "results/multiplex_deep.json": functools.partial(kept, "multiplex_deep.json"),
     "results/benchmark_additive.json": sooner,
     "results/additive.json": coded,
 }
