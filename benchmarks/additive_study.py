@@ -9,9 +9,11 @@ number of weights that these Linears have uncompressed. A finished (row, seed) i
 Run: python benchmarks/additive_study.py [--base SEED=DIR]... [--out results/additive.json] [--rows 'REGEX']
      [--plots 800] [--minutes 20] [--threads 2] [--list]
      python benchmarks/additive_study.py ... --split validation --out FILE --set steps=80 --set fraction=0.03
+     python benchmarks/additive_study.py ... --out FILE --set steps=600 --teacher reference
      python benchmarks/additive_plot.py    # docs/img/additive.png
 
-The second form tries other settings (fields of `Tuning` and of `additive.PVConfig`) on validation plots.
+The second form tries other settings (fields of `Tuning` and of `additive.PVConfig`) on validation plots; in the third,
+rows in codebooks are distilled from the tuned uncompressed model instead of from the untuned one.
 """
 
 from __future__ import annotations
@@ -133,21 +135,38 @@ class Recorded(nn.Module):
 class Study:
     """All rows of one base checkpoint."""
 
-    def __init__(self, tuning: Tuning, pv: additive.PVConfig, seed: int, folder: str, test: Plots, split: str = "test"):
-        self.tuning, self.pv, self.seed, self.test = tuning, pv, seed, test
+    def __init__(
+        self,
+        tuning: Tuning,
+        pv: additive.PVConfig,
+        seed: int,
+        folder: str,
+        test: Plots,
+        split: str = "test",
+        from_reference: bool = False,
+    ):
+        self.tuning, self.pv, self.seed, self.test, self.from_reference = tuning, pv, seed, test, from_reference
         self.model, self.processor = load_model(folder, device="cpu")
         plots = functools.partial(PackedPlots, self.model, self.processor)
         self.calibration = plots(2000 + seed, "train", tuning.calibration, 1).inputs()
         self.held_out = plots(3, split, tuning.held_out, tuning.batch).inputs(labels=True)
         targets = make_plan(self.model, "1x1g1").targets
         self.linears, self.weights = {target.name for target in targets}, sum(target.weights for target in targets)
-        self.teacher = Recorded(self.model)
+        self.base = Recorded(self.model)
         self.latest: tuple[Any, Any] | None = None
 
     @functools.cached_property
     def lessons(self) -> PackedPlots:
         """What all tuned rows learn from."""
         return PackedPlots(self.model, self.processor, 1000 + self.seed, "train", self.tuning.steps, self.tuning.batch)
+
+    @functools.cached_property
+    def reference(self) -> Recorded:
+        """The uncompressed model after the same extra steps, as a teacher; `run` leaves that of its row here."""
+        model = copy.deepcopy(self.model)
+        set_seed(self.seed)
+        self.tune(model, self.base)
+        return Recorded(model.eval())
 
     def coded(self, scheme: str, options: dict[str, Any]) -> Any:
         """The model in codebooks."""
@@ -172,12 +191,16 @@ class Study:
 
     def run(self, row: Row) -> dict[str, Any]:
         """Make the model, tune it if the row wants it, and measure it."""
-        lessons = self.lessons if row.tuned else None  # made once, so no part of this row's time
+        # Both are made once, so no part of this row's time.
+        lessons = self.lessons if row.tuned else None
+        teacher = self.reference if row.tuned and self.from_reference and row.name != "reference" else self.base
         began = time.monotonic()
         model, trained, losses = self.made(row), 0, []
         set_seed(self.seed)
         if lessons is not None:
-            trained, losses = self.tune(model)
+            trained, losses = self.tune(model, teacher)
+        if row.name == "reference":
+            self.reference = Recorded(model.eval())
         made = self.measure(row.name, model, self.tuning.steps if row.tuned else 0, trained, losses)
         return {**made, "seconds": round(time.monotonic() - began, 1)}
 
@@ -188,7 +211,7 @@ class Study:
             self.latest = row.make, row.make(self)
         return copy.deepcopy(self.latest[1])
 
-    def tune(self, model: Any) -> tuple[int, list[dict[str, float]]]:
+    def tune(self, model: Any, teacher: Recorded) -> tuple[int, list[dict[str, float]]]:
         """Tune the language model in place; (number of trained parameters, losses on the way)."""
         model.requires_grad_(True)
         callbacks = [additive.PVTuning(model, self.pv, others=True)] if coded_layers(model) else []
@@ -197,7 +220,7 @@ class Study:
         # Made while the tower still encodes images.
         groups, lessons = self._groups(model), self.lessons
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.0)
-        with tempfile.TemporaryDirectory() as folder, features_given(model, self.model):
+        with tempfile.TemporaryDirectory() as folder, features_given(model, teacher.model):
             arguments = TrainingArguments(
                 output_dir=folder,
                 max_steps=self.tuning.steps,
@@ -216,7 +239,7 @@ class Study:
             trainer = additive.DistillTrainer(
                 model=model,
                 args=arguments,
-                teacher=self.teacher,
+                teacher=teacher,
                 share=self.tuning.share,
                 train_dataset=lessons,
                 data_collator=first_of,
@@ -307,6 +330,7 @@ def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str])
     command = "python benchmarks/additive_study.py"
     command += f" --split {arguments.split}" if arguments.split != "test" else ""
     command += "".join(f" --set {text}" for text in arguments.set)
+    command += f" --teacher {arguments.teacher}" if arguments.teacher != "base" else ""
     kept = summary(found, plots, "reference")
     write(arguments.out, results(command, found, summary=kept, contested=contested(found)))
 
@@ -329,6 +353,9 @@ def main() -> None:
     parser.add_argument(
         "--split", default="test", choices=("validation", "test"), help="validation: to choose settings"
     )
+    parser.add_argument(
+        "--teacher", default="base", choices=("base", "reference"), help="what tuned codebooks are distilled from"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another setting; repeatable")
     arguments = parser.parse_args()
     every = {row.name: row for row in rows()}
@@ -340,10 +367,13 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     if arguments.split != "test" and arguments.out == parser.get_default("out"):
         parser.error("scores on validation plots are no results: name another --out")
+    from_reference = arguments.teacher == "reference"
+    if from_reference and arguments.out == parser.get_default("out"):
+        parser.error("rivals there have the untuned teacher: name another --out")
     tuning, pv = changed(arguments.set)
-    key = json.dumps(
-        [dataclasses.asdict(tuning), dataclasses.asdict(pv), arguments.plots, arguments.split, DATA_VERSION]
-    )
+    parts = [dataclasses.asdict(tuning), dataclasses.asdict(pv), arguments.plots, arguments.split, DATA_VERSION]
+    # Rows with the usual teacher keep the key that they had before there was another.
+    key = json.dumps([*parts, arguments.teacher] if from_reference else parts)
     studies: dict[int, Study] = {}
 
     def make(name: str, seed: int) -> dict[str, Any]:
@@ -353,7 +383,7 @@ def main() -> None:
                 families, arguments.plots, arguments.split, BATCH
             )
             studies.clear()
-            studies[seed] = Study(tuning, pv, seed, bases[seed], test, arguments.split)
+            studies[seed] = Study(tuning, pv, seed, bases[seed], test, arguments.split, from_reference)
         study = studies[seed]
         return study.measure("base", study.model, 0, 0) if name == "base" else study.run(every[name])
 
