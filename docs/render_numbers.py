@@ -39,8 +39,12 @@ CODED = {
     "rtn 3 bits": "whole numbers, 3 bits, rounded",
     "gptq 3 bits": "whole numbers, 3 bits, GPTQ",
     "hqq 3 bits": "whole numbers, 3 bits, HQQ",
+    "rtn 4 bits": "whole numbers, 4 bits, rounded",
+    "gptq 4 bits": "whole numbers, 4 bits, GPTQ",
+    "hqq 4 bits": "whole numbers, 4 bits, HQQ",
     "dense, the bytes of 2 bits": "narrower dense model",
     "dense, the bytes of 3 bits": "narrower dense model",
+    "dense, the bytes of 4 bits": "narrower dense model",
 }
 """Rows of results/additive.json that the README tells, tuned and not, and how it calls them."""
 
