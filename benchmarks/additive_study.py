@@ -27,6 +27,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ from riverone_hf.reader.loading import load_model
 ALL = {"all": "."}
 """One set of codebooks for all Linears: theirs are too small to pay for sets of their own."""
 ATTENTION = r"\.[qkvo]_proj"
+OUT = Path("results/additive.json")
 BATCH = 96
 """Plots that are answered together."""
 
@@ -328,6 +330,7 @@ def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str])
     found = finished(arguments.out, settings, marks)
     plots = {(row["name"], row["seed"]): row["per_plot"] for row in found}
     command = "python benchmarks/additive_study.py"
+    command += f" --out {arguments.out}" if arguments.out != OUT else ""
     command += f" --split {arguments.split}" if arguments.split != "test" else ""
     command += "".join(f" --set {text}" for text in arguments.set)
     command += f" --teacher {arguments.teacher}" if arguments.teacher != "base" else ""
@@ -349,7 +352,7 @@ def changed(texts: list[str]) -> tuple[Tuning, additive.PVConfig]:
 
 
 def main() -> None:
-    parser = study_parser(__doc__.splitlines()[0], "results/additive.json", work=False)
+    parser = study_parser(__doc__.splitlines()[0], str(OUT), work=False)
     parser.add_argument(
         "--split", default="test", choices=("validation", "test"), help="validation: to choose settings"
     )
@@ -365,10 +368,10 @@ def main() -> None:
     bases = bases_of(parser, arguments)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    if arguments.split != "test" and arguments.out == parser.get_default("out"):
+    if arguments.split != "test" and arguments.out == OUT:
         parser.error("scores on validation plots are no results: name another --out")
     from_reference = arguments.teacher == "reference"
-    if from_reference and arguments.out == parser.get_default("out"):
+    if from_reference and arguments.out == OUT:
         parser.error("rivals there have the untuned teacher: name another --out")
     tuning, pv = changed(arguments.set)
     parts = [dataclasses.asdict(tuning), dataclasses.asdict(pv), arguments.plots, arguments.split, DATA_VERSION]
