@@ -201,7 +201,7 @@ class Study:
         set_seed(self.seed)
         if lessons is not None:
             trained, losses = self.tune(model, teacher)
-        if row.name == "reference":
+        if row.name == "reference" and self.from_reference:
             self.reference = Recorded(model.eval())
         made = self.measure(row.name, model, self.tuning.steps if row.tuned else 0, trained, losses)
         return {**made, "seconds": round(time.monotonic() - began, 1)}

@@ -86,16 +86,16 @@ def kept(study: str) -> str:
         names = [f"{fraction} {name}" for fraction in sizes]
         if present := [row for row in names if row in found]:
             cells = [_share(found[row]) if row in found else "-" for row in names]
-            told += _seeds(results, present[-1], "base")
+            told += _seeds(results, present, "base")
             lines.append(f"| {told} | {' | '.join(cells)} |")
     return "\n".join(lines) + _origin(results, "base")
 
 
-def _seeds(results: dict[str, Any], name: str, base: str) -> str:
-    """Told behind a row that has other seeds than the base."""
+def _seeds(results: dict[str, Any], names: list[str], base: str) -> str:
+    """Told behind rows of which one has other seeds than the base."""
     seeds = {row["name"]: row["seeds"] for row in results["summary"]}
-    several = "s" * (len(seeds[name]) > 1)
-    return "" if seeds[name] == seeds[base] else f" (seed{several} {', '.join(map(str, seeds[name]))})"
+    other = next((seeds[name] for name in names if seeds[name] != seeds[base]), [])
+    return f" (seed{'s' * (len(other) > 1)} {', '.join(map(str, other))})" if other else ""
 
 
 def _share(keeps: dict[str, float]) -> str:
@@ -122,7 +122,7 @@ def coded() -> str:
         both = [next((n for n in (name + end for end in ends) if n in found), None) for ends in (("",), TUNED)]
         if present := [n for n in both if n]:
             cells = [_share(found[n]) if n else "-" for n in both]
-            words += _seeds(results, present[-1], "reference")
+            words += _seeds(results, present, "reference")
             told.append((bits[present[0]], f"| {words} | {bits[present[0]]:.2f} | {' | '.join(cells)} |"))
     return "\n".join(lines + [line for _, line in sorted(told)]) + _origin(results, "reference")
 
