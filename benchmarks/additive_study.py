@@ -10,10 +10,12 @@ Run: python benchmarks/additive_study.py [--base SEED=DIR]... [--out results/add
      [--plots 800] [--minutes 20] [--threads 2] [--list]
      python benchmarks/additive_study.py ... --split validation --out FILE --set steps=80 --set fraction=0.03
      python benchmarks/additive_study.py ... --out FILE --set steps=600 --teacher reference
+     python benchmarks/additive_study.py ... --out FILE --constrained
      python benchmarks/additive_plot.py    # docs/img/additive.png
 
 The second form tries other settings (fields of `Tuning` and of `additive.PVConfig`) on validation plots; in the third,
-rows in codebooks are distilled from the tuned uncompressed model instead of from the untuned one.
+rows in codebooks are distilled from the tuned uncompressed model instead of from the untuned one; in the fourth, models
+answer as `riverone read` has them answer, with legal labels and JSON that follows its schema.
 """
 
 from __future__ import annotations
@@ -334,6 +336,7 @@ def publish(arguments: argparse.Namespace, settings: int, marks: dict[int, str])
     command += f" --split {arguments.split}" if arguments.split != "test" else ""
     command += "".join(f" --set {text}" for text in arguments.set)
     command += f" --teacher {arguments.teacher}" if arguments.teacher != "base" else ""
+    command += " --constrained" if arguments.constrained else ""
     kept = summary(found, plots, "reference")
     write(arguments.out, results(command, found, summary=kept, contested=contested(found)))
 
@@ -359,6 +362,7 @@ def main() -> None:
     parser.add_argument(
         "--teacher", default="base", choices=("base", "reference"), help="what tuned codebooks are distilled from"
     )
+    parser.add_argument("--constrained", action="store_true", help="answers as `riverone read` gives them")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another setting; repeatable")
     arguments = parser.parse_args()
     every = {row.name: row for row in rows()}
@@ -373,17 +377,20 @@ def main() -> None:
     from_reference = arguments.teacher == "reference"
     if from_reference and arguments.out == OUT:
         parser.error("rivals there have the untuned teacher: name another --out")
+    if arguments.constrained and arguments.out == OUT:
+        parser.error("answers there are free: name another --out")
     tuning, pv = changed(arguments.set)
     parts = [dataclasses.asdict(tuning), dataclasses.asdict(pv), arguments.plots, arguments.split, DATA_VERSION]
-    # Rows with the usual teacher keep the key that they had before there was another.
-    key = json.dumps([*parts, arguments.teacher] if from_reference else parts)
+    # Rows with the usual teacher and free answers keep the key that they had before there was anything else.
+    parts += [arguments.teacher] if from_reference else []
+    key = json.dumps([*parts, "constrained"] if arguments.constrained else parts)
     studies: dict[int, Study] = {}
 
     def make(name: str, seed: int) -> dict[str, Any]:
         if seed not in studies:
             families = tuple(load_model(bases[seed], device="cpu")[0].config.families)
             test = next((study.test for study in studies.values()), None) or Plots(
-                families, arguments.plots, arguments.split, BATCH
+                families, arguments.plots, arguments.split, BATCH, arguments.constrained
             )
             studies.clear()
             studies[seed] = Study(tuning, pv, seed, bases[seed], test, arguments.split, from_reference)

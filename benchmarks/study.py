@@ -37,18 +37,20 @@ class Plots:
     """A fixed set of simulated plots of one split, and a model's scores on it (0..100 per plot).
 
     `batch` plots are answered together; of how many hardly matters for the answers, but large batches take less time.
+    Answers are free, or `constrained` as those of `riverone read`: legal labels, JSON by the schema of its question.
     """
 
-    def __init__(self, families: tuple[str, ...], count: int, split: Any, batch: int = 24):
-        self.batch = batch
+    def __init__(self, families: tuple[str, ...], count: int, split: Any, batch: int = 24, constrained: bool = False):
+        self.batch, self.constrained = batch, constrained
         self.source = PlotSource(families, seed=1, split=split, matplotlib_share=0.5)
         rows = [self.source.row(index) for index in range(count)]
         self.families, self.images = [row["family"] for row in rows], [row["images"] for row in rows]
         self.references = [write_answers(self.source.plot(index).truth) for index in range(count)]
 
     def answers(self, model: Any, processor: Any) -> list[dict[str, str]]:
-        """The model's free answers to the short prompts."""
-        return model_answers(Answerer(model, processor), self.families, self.images, ASKED, self.batch)
+        """The model's answers to the short prompts."""
+        answerer = Answerer(model, processor)
+        return model_answers(answerer, self.families, self.images, ASKED, self.batch, constrained=self.constrained)
 
     def scored(self, answers: Sequence[Mapping[str, str]]) -> tuple[dict[str, Any], list[float]]:
         """Contract fields `scores` and `ci95` of answers to all plots, and the mean score of every plot."""
