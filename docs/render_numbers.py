@@ -46,7 +46,7 @@ CODED = {
     "dense, the bytes of 3 bits": "narrower dense model",
     "dense, the bytes of 4 bits": "narrower dense model",
 }
-"""Rows of results/additive.json that the README tells, tuned and not, and how it calls them."""
+"""Rows of the studies of codebooks that the README tells, tuned and not, and how it calls them."""
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -111,9 +111,9 @@ def _origin(results: dict[str, Any], base: str) -> str:
     return f"\n\n{made}, {results['rows'][0]['n']} simulated plots each; 95 % intervals."
 
 
-def coded() -> str:
+def coded(study: str) -> str:
     """How much of the tuned uncompressed model's score is left in codebooks and in whole numbers, by size."""
-    results = _read("additive.json")
+    results = _read(study)
     found = {row["name"]: row["keeps"] for row in results["summary"]}
     bits = {row["name"]: row["bits_per_weight"] for row in results["rows"]}
     lines = ["| percent kept | bits per weight | as coded | tuned |", "|---|---|---|---|"]
@@ -155,7 +155,8 @@ PARTS = {
     "results/multiplex.json": functools.partial(kept, "multiplex.json"),
     "results/multiplex_deep.json": functools.partial(kept, "multiplex_deep.json"),
     "results/benchmark_additive.json": sooner,
-    "results/additive.json": coded,
+    "results/additive.json": functools.partial(coded, "additive.json"),
+    "results/additive_constrained.json": functools.partial(coded, "additive_constrained.json"),
 }
 """What a mark names -> the text that follows it."""
 

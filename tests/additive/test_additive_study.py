@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from riverone_hf.additive.targets import make_plan
+from riverone_hf.questions import OUTCOMES
+from riverone_hf.questions.parse import parse_q2
 from tiny import tiny_config, tiny_model, tiny_processor
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -178,6 +180,25 @@ def test_rivals_meet_our_largest_row_that_is_no_larger(study):
     (one,) = found
     assert one["comparison"] == ["b, PV", "rtn 2 bits, tuned"] and one["bits"] == [2.2, 2.25]
     assert one["difference"] == pytest.approx(10) and one["p_holm"] == one["p"] == 0.25
+
+
+def test_scored_answers_may_be_those_of_the_reader(study, monkeypatch):
+    pieces = importlib.import_module("study")
+    monkeypatch.setattr(pieces, "ASKED", ("q2",))
+    config = tiny_config(families=["t1", "gmm"])
+    model, processor = tiny_model(config), tiny_processor(config)
+    read = [
+        [parse_q2(answer["q2"]) for answer in study.Plots(("t1", "gmm"), 2, "test", 2, held).answers(model, processor)]
+        for held in (False, True)
+    ]
+    assert read[0] == [None, None] and set(read[1]) <= set(OUTCOMES)
+
+
+def test_free_answers_and_those_of_the_reader_do_not_mix(study, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["additive_study.py", "--constrained"])
+    with pytest.raises(SystemExit):
+        study.main()
+    assert "name another --out" in capsys.readouterr().err
 
 
 def test_rows_are_run_once_and_published(study, tmp_path, monkeypatch, capsys):
